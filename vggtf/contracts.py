@@ -1,0 +1,141 @@
+"""What the parts promise one another: the values that travel, and the protocols of the plugins.
+
+Nothing here imports TensorFlow, so that whoever only reads results need not either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+  import tensorflow as tf
+
+# What a job hands to a model's constructor itself, from the data's manifest: a configuration that
+# binds one of these would be ignored, so it is refused (vggtf/config.py).
+SUPPLIED_BY_JOB = ("classes", "mean_rgb")
+
+
+class Batch(NamedTuple):
+  """One global or per-replica batch.
+
+  image: uint8 [N, H, W, 3], RGB (evaluation: whatever nest of images a predictor prepares).
+  label: int32 [N], 0..classes-1 in the order of the manifest.
+  weight: float32 [N], 1 for an image, 0 for padding.
+  id: string [N], the records' `image/id`.
+  """
+
+  image: Any
+  label: tf.Tensor
+  weight: tf.Tensor
+  id: tf.Tensor
+
+
+class Outputs(NamedTuple):
+  """What a model computes. logits: float32 [N, classes]."""
+
+  logits: tf.Tensor
+
+
+@dataclasses.dataclass
+class Training:
+  """That a model is called in training, and what that call gives back beside its outputs.
+
+  seed: int32 [2], the key of this step's dropout masks; equal keys give equal masks.
+  updates: filled by layers that keep statistics: pairs of a variable and its new value, assigned
+    by the step after the mean over replicas (an assignment inside a compiled function could not
+    be shared between them).
+  """
+
+  seed: tf.Tensor
+  updates: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
+
+
+class Model(Protocol):
+  """A net. Its constructor takes the keywords `classes` (int) and `mean_rgb` (3 floats, levels of
+  0..255) from the job, and whatever else its gin file binds. It is a `tf.Module`.
+
+  input_size: the side in pixels of the square images that it classifies.
+  """
+
+  input_size: int
+  classes: int
+
+  def __call__(self, images: tf.Tensor, training: Training | None = None) -> Outputs:
+    """Classifies uint8 or float [N, input_size, input_size, 3] RGB images in 0..255."""
+
+  def score_map(self, images: tf.Tensor) -> tf.Tensor:
+    """Returns float32 [N, h, w, classes] logits of whole images of any size >= input_size."""
+
+
+class Loss(Protocol):
+  """Returns float32 [N]: the loss of each example, unweighted."""
+
+  def __call__(self, outputs: Outputs, labels: tf.Tensor) -> tf.Tensor: ...
+
+
+class Optimizer(Protocol):
+  """An update rule; a `tf.Module` that keeps its slots."""
+
+  def build(self, variables: Iterable[tf.Variable]) -> None:
+    """Creates the slots of these variables, inside the strategy's scope."""
+
+  def apply(self, gradients: Iterable[tf.Tensor], learning_rate: tf.Tensor) -> None:
+    """Updates the built variables, in the same order."""
+
+
+class Schedule(Protocol):
+  """A learning rate; a `tf.Module`, so that what it remembers is in the checkpoint."""
+
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    """Returns the float32 rate of the update number `step` (the first is 0)."""
+
+
+class Predictor(Protocol):
+  """A protocol of the paper's section 3.2: decoded images in, class posteriors out.
+
+  Its constructor takes the model first. The object that is evaluated is the one that is exported.
+
+  name: short, also a folder name: "dense", "centre".
+  scale: smallest side, in pixels, that it wants images rescaled to.
+  fixed_size: whether all prepared images have one shape, so that they can share any batch.
+  """
+
+  name: str
+  scale: int
+  fixed_size: bool
+
+  def prepare(self, image: tf.Tensor) -> Any:
+    """Turns one decoded uint8 [H, W, 3] RGB image into the (nest of) tensors to be batched."""
+
+  def __call__(self, views: Any) -> tf.Tensor:
+    """Returns float32 [N, classes] posteriors of a batch of prepared images."""
+
+  def describe(self) -> str:
+    """Returns the whole protocol in a few words, for the results."""
+
+
+class Progress(NamedTuple):
+  """What the host loop tells its hooks after each block of steps.
+
+  step: steps done since the run began, all sittings counted.
+  scalars: means over the block, by name ("loss", "top1_error", "learning_rate", ...).
+  images: images seen in the block; seconds: how long the block took.
+  """
+
+  step: int
+  scalars: dict[str, float]
+  images: int
+  seconds: float
+
+
+class Hook(Protocol):
+  """Called whenever `every` divides the step, and at the end; an exception ends the run."""
+
+  every: int
+
+  def __call__(self, progress: Progress) -> None: ...
+
+
+Observe = Callable[[float], None]  # how a plateau schedule is told the validation error

@@ -1,0 +1,81 @@
+"""Errors that a person can mend, each with the exit code that scripts and supervisors rely on.
+
+A message says what was given, what was expected, and the cure. Anything else that escapes is a bug
+of ours: it keeps its traceback and exits with 1.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+class VggtfError(Exception):
+  """What a user or a supervisor can act upon; printed as one line, without a traceback."""
+
+  exit_code = 1
+
+
+class UsageError(VggtfError):
+  """A wrong flag, path or configuration."""
+
+  exit_code = 2
+
+
+class RejectedInputError(VggtfError):
+  """More input was refused than the run allows."""
+
+  exit_code = 3
+
+
+class IntegrityError(VggtfError):
+  """A shard, manifest, checkpoint or model is damaged, incomplete or of another version."""
+
+  exit_code = 4
+
+
+class EnvironmentFault(VggtfError):
+  """The machine cannot do it: disk, permission, memory, a missing device or package."""
+
+  exit_code = 5
+
+
+class DivergedError(VggtfError):
+  """Training met a loss that is not finite."""
+
+  exit_code = 6
+
+
+class Preempted(VggtfError):
+  """Stopped on request after a saved checkpoint; the same command goes on from there."""
+
+  exit_code = 42
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+  """Runs a command line and turns its errors into one line on stderr and an exit code.
+
+  Args:
+    command: what to run; its return value is the exit code (None means 0).
+
+  Returns:
+    The exit code: `command`'s own, that of the `VggtfError` it raised, 5 for an operating system's
+    refusal, or 128 + SIGINT for Ctrl-C where nothing was running that could be saved.
+  """
+  try:
+    return command() or 0
+  except BrokenPipeError:  # the reader of our output went away (`| head`): quiet, as in any filter
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  except VggtfError as error:
+    return _report(error, error.exit_code)
+  except OSError as error:
+    return _report(error, EnvironmentFault.exit_code)
+  except KeyboardInterrupt:
+    return 128 + signal.SIGINT
+
+
+def _report(error: Exception, code: int) -> int:
+  kind = "stopped" if isinstance(error, Preempted) else f"ERROR {code}"
+  print(f"vggtf: {kind}: {error}", file=sys.stderr)
+  return code
