@@ -1,0 +1,18 @@
+"""What all tests share: a quiet TensorFlow, and the data sets of a developer's machine."""
+
+import os
+import pathlib
+
+import pytest
+
+# Read once, when TensorFlow is imported; subprocesses inherit it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+  """Returns the folder of real data sets beside the checkout, or skips."""
+  folder = pathlib.Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+  if not folder.is_dir():
+    pytest.skip(f"no real data sets in {folder}")
+  return folder
