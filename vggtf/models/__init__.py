@@ -1,0 +1,1 @@
+"""Nets, one family a file; only gin files and tests import them."""
