@@ -1,0 +1,1 @@
+"""What training minimises; only gin files and tests import them."""
