@@ -1,0 +1,1 @@
+"""Update rules and learning-rate schedules; only gin files and tests import them."""
