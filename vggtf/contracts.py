@@ -6,7 +6,7 @@ Nothing here imports TensorFlow, so that whoever only reads results need not eit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -75,6 +75,34 @@ class Loss(Protocol):
   def __call__(self, outputs: Outputs, labels: tf.Tensor) -> tf.Tensor: ...
 
 
+class WeightDecay(Protocol):
+  """A penalty on the variables, applied once to a global step."""
+
+  def value(self, variables: Iterable[tf.Variable]) -> tf.Tensor:
+    """Returns the penalty."""
+
+  def add(
+    self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]
+  ) -> list[tf.Tensor]:
+    """Returns the gradients with the penalty's added."""
+
+
+class Feed(Protocol):
+  """The endless stream of training batches, a pure function of the step's number. Its constructor
+  takes the keywords `data_dir`, `side` (the net's input size) and `seed` from the job.
+
+  batch_size: images of a global batch.
+  """
+
+  batch_size: int
+
+  def batches(self, first_step: int) -> tf.data.Dataset:
+    """Returns a data set of `Batch`, that of step `first_step` first."""
+
+  def raise_failure(self) -> None:
+    """Raises what went wrong in reading, where TensorFlow hides it; else does nothing."""
+
+
 class Optimizer(Protocol):
   """An update rule; a `tf.Module` that keeps its slots."""
 
@@ -116,12 +144,36 @@ class Predictor(Protocol):
     """Returns the whole protocol in a few words, for the results."""
 
 
+class Evaluator(Protocol):
+  """Measures a net on a data set: called with the model and the data's folder, then as often as
+  there is something new to measure.
+
+  protocol: how, in a few words. labels: the data's (class key, name) pairs.
+  """
+
+  protocol: str
+  labels: tuple[tuple[str, str], ...]
+
+  def __call__(self) -> dict[str, Any]:
+    """Returns metric name -> metrics.Mean."""
+
+
+class Configuration(Protocol):
+  """The run's gin configuration as texts, for keeping beside the checkpoints."""
+
+  def text(self) -> str:
+    """Returns every binding."""
+
+  def operative_text(self) -> str:
+    """Returns what was called so far, defaults included."""
+
+
 class Progress(NamedTuple):
-  """What the host loop tells its hooks after each block of steps.
+  """What the host loop tells a hook, about the steps since it last called that hook.
 
   step: steps done since the run began, all sittings counted.
-  scalars: means over the block, by name ("loss", "top1_error", "learning_rate", ...).
-  images: images seen in the block; seconds: how long the block took.
+  scalars: means over those steps, by name ("loss", "top1_error", "learning_rate", ...).
+  images: images seen in them; seconds: how long they took, hooks not counted.
   """
 
   step: int

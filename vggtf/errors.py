@@ -77,5 +77,6 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 def _report(error: Exception, code: int) -> int:
   kind = "stopped" if isinstance(error, Preempted) else f"ERROR {code}"
-  print(f"vggtf: {kind}: {error}", file=sys.stderr)
+  message = str(error).partition("\n  In call to configurable ")[0]  # gin appends its own trace
+  print(f"vggtf: {kind}: {message}", file=sys.stderr)
   return code

@@ -1,0 +1,165 @@
+"""gin at the door: finds, parses and checks the configuration before it costs anything.
+
+gin files register what they configure by themselves (`from __gin__ import dynamic_registration` and
+plain imports), so nothing in the product is decorated. A binding that nothing would read is an
+error: gin itself passes over it in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util  # before gin, whose missing-file error needs it and does not import it
+import inspect
+import logging as std_logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gin
+
+from vggtf import contracts, errors
+
+_PACKAGE = Path(__file__).parent
+_JOBS = "vggtf.jobs."
+# After the current folder, which gin tries first: a checkout's gin/, then a wheel's.
+_SEARCH_PATHS = (str(_PACKAGE.parent), str(_PACKAGE))
+
+
+def parse(files: Sequence[str], params: Sequence[str]) -> None:
+  """Reads gin files, then single bindings, later ones winning, and checks the whole.
+
+  Args:
+    files: paths, from the current folder, the checkout or the installed package (`gin/vgg16.gin`).
+    params: bindings such as "VGG.width = 0.5".
+
+  Raises:
+    UsageError: a file, module, name or parameter does not exist, or a binding would do nothing.
+  """
+  for path in _SEARCH_PATHS:
+    if (Path(path) / "gin").is_dir():
+      gin.add_config_file_search_path(path)
+  gin.config.register_file_reader(*_remote_reader())
+  std_logging.disable()  # gin logs every place where a file is not, then raises
+  try:
+    for file in files:
+      gin.parse_config_file(file)
+    for param in params:
+      if "=" not in param:
+        raise errors.UsageError(
+          f"--gin_param={param!r} is not a binding; expected 'Name.parameter = value'"
+        )
+      gin.parse_config(param)
+    gin.finalize()
+  except ImportError as error:
+    raise errors.UsageError(
+      f"the configuration imports a module that cannot be loaded: {error}; is it on PYTHONPATH?"
+    ) from error
+  except (ValueError, SyntaxError, OSError, AttributeError, RuntimeError) as error:
+    raise errors.UsageError(f"{_one_line(error)}{_suggestion(str(error))}") from error
+  finally:
+    std_logging.disable(std_logging.NOTSET)
+  _refuse_ignored()
+
+
+def text() -> str:
+  """Returns the whole configuration, all files and bindings merged, as a gin file."""
+  return gin.config_str()
+
+
+def operative_text() -> str:
+  """Returns what was really called so far, defaults included, as a gin file."""
+  return gin.operative_config_str()
+
+
+def configured(function: Callable) -> Callable:
+  """Returns `function` with its gin bindings applied; itself where gin knows nothing of it."""
+  try:
+    return gin.get_configurable(function)
+  except ValueError:
+    return function
+
+
+def unbound(function: Callable, given: Sequence[str]) -> list[str]:
+  """Returns the parameters of `function` that have no default, are not given and not bound."""
+  bound = {
+    name
+    for (_, selector), params in gin.config._CONFIG.items()
+    if selector == f"{function.__module__}.{function.__qualname__}"
+    for name in params
+  }
+  return [
+    name
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.default is parameter.empty and name not in bound and name not in given
+  ]
+
+
+def _remote_reader() -> tuple[Callable, Callable]:
+  """How gin opens gs:// files; gin.tf, which would do this, no longer imports."""
+
+  def is_remote(path: str) -> bool:
+    if "://" not in path:
+      return False
+    import tensorflow as tf  # only now: a local file must not cost TensorFlow's start
+
+    return tf.io.gfile.exists(path)
+
+  def open_remote(path: str):
+    import tensorflow as tf
+
+    return tf.io.gfile.GFile(path)
+
+  return open_remote, is_remote
+
+
+def _refuse_ignored() -> None:
+  """Raises UsageError for bindings that no job would ever read, before anything is built."""
+  bindings = gin.config._CONFIG  # gin-config is pinned: it has no public view of this
+  for (_, selector), params in bindings.items():
+    for name in params:
+      if name in contracts.SUPPLIED_BY_JOB:
+        raise errors.UsageError(
+          f"{selector}.{name} is bound, but it comes from the data's manifest; remove the binding"
+        )
+  reached = {key for key in bindings if key[1].startswith(_JOBS)}
+  frontier = list(reached)
+  while frontier:
+    for reference in gin.config.iterate_references(bindings[frontier.pop()]):
+      scope, selector = reference.config_key
+      keys = {key for key in bindings if key[1] == selector and key[0] in (scope, "")}
+      frontier.extend(keys - reached)
+      reached |= keys
+  ignored = [
+    f"{'/'.join(filter(None, [scope, selector]))}.{name}" if selector != "gin.macro" else scope
+    for (scope, selector), params in bindings.items()
+    if (scope, selector) not in reached
+    for name in params
+  ]
+  if ignored:
+    names = [key[0] for key in reached if key[1] == "gin.macro"]
+    close = difflib.get_close_matches(ignored[0], names, 1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise errors.UsageError(
+      f"nothing that a job builds would read: {', '.join(ignored)}.{hint} Remove it, or bind what it "
+      "configures to a job's parameter or to a macro that one reads"
+    )
+
+
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error).split())
+
+
+def _suggestion(message: str) -> str:
+  """Names what the message's unknown parameter or name was most likely meant to be."""
+  if match := re.search(r"Configurable '(.+?)' doesn't have a parameter named '(.+?)'", message):
+    known = list(inspect.signature(gin.config._REGISTRY.get_match(match[1]).wrapped).parameters)
+    wrong = match[2]
+  elif match := re.search(r"No configurable matching '(.+?)'", message):
+    known = [".".join(name.split(".")[-2:]) for name, _ in gin.config._REGISTRY.items()]
+    wrong = match[1].removeprefix("@")
+  elif match := re.search(r"module '(.+?)' has no attribute '(.+?)'", message):
+    known, wrong = dir(importlib.import_module(match[1])), match[2]
+  else:
+    return ""
+  close = difflib.get_close_matches(wrong, known, 1, cutoff=0.5)
+  return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(sorted(known))}."

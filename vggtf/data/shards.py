@@ -1,0 +1,158 @@
+"""A converted data set, opened: every record addressed by its number.
+
+Opening checks what cannot be left to the middle of a run: the manifest's version, that every shard
+is there at its size, and each file's chain of record lengths. The data's own checksum is verified
+as a record is read, and a damaged one is named by file and number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from vggtf import errors, manifest, records, schema
+
+
+class Shards:
+  """The records of one split, number 0 to `count` - 1 in the order of the files.
+
+  The set's files are sorted by a hash of the images' ids, so a record's number is the same at
+  every scale and whatever the machine that converted it.
+  """
+
+  def __init__(self, data_dir: str, split: str):
+    """Opens a split and checks its files' sizes and lengths against the manifest.
+
+    Raises:
+      UsageError: no such data set or split.
+      IntegrityError: a file is missing, cut short, damaged or of another schema.
+    """
+    self.manifest = read_manifest(data_dir)
+    if split not in self.manifest.splits:
+      known = ", ".join(sorted(self.manifest.splits))
+      raise errors.UsageError(f"{data_dir} has no split {split!r}; it has: {known}")
+    self.split = split
+    self.count = self.manifest.splits[split]
+    self.scales = self.manifest.scales
+    self._data_dir = data_dir
+    self._opened: dict[int, _Scale] = {}
+    self._lock = threading.Lock()
+
+  def at_scale(self, scale: int) -> _Scale:
+    """Returns the records at a stored scale, its files scanned on first use."""
+    with self._lock:
+      if scale not in self._opened:
+        shards = self.manifest.shards[f"scale_{scale}/{self.split}"]
+        self._opened[scale] = _Scale(self._data_dir, shards, self.count)
+      return self._opened[scale]
+
+  def nearest_scale(self, scale: float) -> int:
+    """Returns the stored scale whose ratio to `scale` is nearest to 1; of two, the larger."""
+    return min(sorted(self.scales, reverse=True), key=lambda stored: abs(np.log(stored / scale)))
+
+  def read(self, number: int, scale: int) -> schema.Record:
+    """Returns a record, checked against its checksum, the schema and the label range.
+
+    Raises:
+      IntegrityError: the record is damaged; the message names file, record and cure.
+    """
+    data, where = self.at_scale(scale).read(number)
+    record = schema.decode(data, where)
+    if not 0 <= record.label < len(self.manifest.labels):
+      raise errors.IntegrityError(
+        f"{where}: image/class/label is {record.label}, the manifest has {len(self.manifest.labels)}"
+        " classes; convert the data again"
+      )
+    return record
+
+
+class _Scale:
+  """One scale of a split: its files, mapped into memory, and where each record lies."""
+
+  def __init__(self, data_dir: str, shards: tuple[manifest.Shard, ...], count: int):
+    spans, files = [], []
+    self._names, self._buffers, self._firsts = [], [], []
+    for shard in shards:
+      path = f"{data_dir}/{shard.path}"
+      buffer = _map_file(path, shard)
+      found = records.scan(buffer, path)
+      if len(found) != shard.records:
+        raise errors.IntegrityError(
+          f"{path} holds {len(found)} records, the manifest says {shard.records}; restore the file "
+          "or convert again (python -m data_tools.verify lists all damage)"
+        )
+      self._names.append(path)
+      self._buffers.append(buffer)
+      self._firsts.append(sum(map(len, spans)))
+      spans.append(found)
+      files.append(np.full(len(found), len(files), np.int32))
+    self._spans = np.concatenate(spans) if spans else np.zeros((0, 2), np.int64)
+    self._files = np.concatenate(files) if files else np.zeros(0, np.int32)
+    if len(self._spans) != count:
+      raise errors.IntegrityError(
+        f"{data_dir}: its shards hold {len(self._spans)} records, the manifest says {count}; "
+        "convert again"
+      )
+
+  def read(self, number: int) -> tuple[bytes, str]:
+    """Returns a record's data and its name for messages."""
+    file = self._files[number]
+    offset, length = self._spans[number].tolist()
+    where = f"{self._names[file]} record {number - self._firsts[file]}"
+    return records.read(self._buffers[file], offset, length, where), where
+
+
+def read_manifest(data_dir: str) -> manifest.Manifest:
+  """Reads the manifest of a converted data set, local or on gs://.
+
+  Raises:
+    UsageError: there is none.
+    IntegrityError: it is damaged or of another schema version.
+  """
+  path = f"{data_dir}/{manifest.NAME}"
+  with _named(path):
+    if not tf.io.gfile.exists(path):
+      raise errors.UsageError(
+        f"--data_dir={data_dir} is not a converted data set ({manifest.NAME} is missing); make one "
+        "with python -m data_tools.convert"
+      )
+    with tf.io.gfile.GFile(path) as file:
+      return manifest.from_json(file.read(), path)
+
+
+def _map_file(path: str, shard: manifest.Shard):
+  """Returns the file as a buffer: a mapping where it is local, its bytes where it is remote."""
+  with _named(path):
+    if not tf.io.gfile.exists(path):
+      raise errors.IntegrityError(f"{path} is missing, the manifest lists it; restore it or convert again")
+    size = tf.io.gfile.stat(path).length
+    if size != shard.bytes:
+      raise errors.IntegrityError(
+        f"{path} has {size} bytes, the manifest says {shard.bytes}; restore the file or convert again"
+      )
+    if size == 0:
+      return b""
+    if "://" in path:
+      with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+    with open(path, "rb") as file:
+      return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+  """Turns TensorFlow's file errors into ours."""
+  try:
+    yield
+  except tf.errors.UnimplementedError:
+    scheme = path.split("://")[0]
+    raise errors.EnvironmentFault(
+      f"TensorFlow has no {scheme}:// filesystem; mount {path} or copy it to a local disk or gs://"
+    ) from None
+  except tf.errors.OpError as error:
+    raise errors.EnvironmentFault(f"cannot read {path}: {error.message}") from None

@@ -1,0 +1,1 @@
+"""Measure predictors on whole splits."""

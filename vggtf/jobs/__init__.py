@@ -1,0 +1,1 @@
+"""What the command line can do; each module has one public `run()`."""

@@ -1,0 +1,46 @@
+"""--job=evaluate: measures a trained net by a protocol of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import rich.console
+import rich.table
+
+from vggtf import contracts, errors
+from vggtf import workdir as workdirs
+from vggtf.training import checkpoint
+
+
+def run(
+  workdir: str,
+  model: Callable[..., contracts.Model],
+  evaluator: Callable[[contracts.Model, str], contracts.Evaluator],
+  data_dir: str | None = None,
+  checkpoint_choice: str = "latest",
+) -> None:
+  """Measures, prints a table and adds the numbers to results.jsonl.
+
+  Args:
+    workdir: the run's folder.
+    model: the net that was trained.
+    evaluator: measures; called with the net and the data.
+    data_dir: a converted data set with the same classes; the one that was trained on by default.
+    checkpoint_choice: "latest" or "best".
+  """
+  folder = workdirs.Workdir(workdir)
+  facts = folder.read_facts()
+  net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice)
+  evaluator = evaluator(net, data_dir or facts.data_dir)
+  if tuple(text for _, text in evaluator.labels) != facts.labels:
+    raise errors.UsageError(
+      f"the net was trained on other classes than those of {data_dir}: labels.txt must be the same"
+    )
+  measured = evaluator()
+  lines = workdirs.result_lines("evaluate", folder.name, step, evaluator.protocol, measured)
+  folder.append_results(lines)
+  table = rich.table.Table("metric", "value", "images", "protocol", title=f"{folder.name}, step {step}")
+  for line in lines:
+    value = f"{line['value']:.2%}"
+    table.add_row(line["metric"], value, f"{line['count']:,}", line["protocol"])
+  rich.console.Console().print(table)

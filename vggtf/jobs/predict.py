@@ -1,0 +1,61 @@
+"""--job=predict: what the exported SavedModel says of picture files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich.console
+import rich.table
+import tensorflow as tf
+
+from vggtf import errors
+from vggtf import workdir as workdirs
+
+
+def run(workdir: str, files: list[str], predictor: str | None = None) -> None:
+  """Prints a table: the most probable classes of each file.
+
+  The answer comes from the newest SavedModel of the run, the same that a server would load.
+
+  Args:
+    workdir: the run's folder.
+    files: JPEG or PNG.
+    predictor: whose export; may be left out where only one was exported.
+  """
+  folder = _newest(workdirs.Workdir(workdir).export, predictor)
+  answer = tf.saved_model.load(str(folder)).signatures["serving_default"]
+  table = rich.table.Table("file", "class", "probability", title=str(folder))
+  for file in files:
+    for label, probability in _ask(answer, file):
+      table.add_row(file, label, f"{probability:.1%}")
+      file = ""
+  rich.console.Console().print(table)
+
+
+def _ask(answer, file: str) -> list[tuple[str, float]]:
+  """Returns the most probable labels of a picture and their probabilities."""
+  try:
+    reply = answer(images=tf.constant([Path(file).read_bytes()]))
+  except FileNotFoundError:
+    raise errors.UsageError(f"there is no file {file}") from None
+  except tf.errors.InvalidArgumentError:
+    raise errors.UsageError(f"{file} is not a whole JPEG or PNG") from None
+  classes = reply["classes"][0].numpy()
+  labels = [label.decode() for label in reply["labels"][0].numpy()]
+  return list(zip(labels, reply["probabilities"][0].numpy()[classes].tolist(), strict=True))
+
+
+def _newest(export: Path, predictor: str | None) -> Path:
+  """Returns the folder of the highest version."""
+  exported = sorted(path.parent.name for path in export.glob("*/[0-9]*"))
+  if not exported:
+    raise errors.UsageError(f"nothing was exported to {export}; run --job=export first")
+  predictors = sorted(set(exported))
+  if predictor is None and len(predictors) == 1:
+    predictor = predictors[0]
+  if predictor not in predictors:
+    raise errors.UsageError(
+      f"predict.run.predictor = {predictor!r}: exported are {', '.join(predictors)}; choose one with "
+      "--gin_param"
+    )
+  return max((export / predictor).glob("[0-9]*"), key=lambda path: int(path.name))

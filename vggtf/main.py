@@ -1,0 +1,136 @@
+"""The command line: `python -m vggtf.main --gin_file=gin/vgg16.gin --data_dir=... --workdir=...`.
+
+Flags say where and which job; everything else is gin's. A job is a module of vggtf/jobs with a
+`run()`, found by its name and given the flags that it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import logging as std_logging
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator
+
+from absl import app, flags, logging
+
+from vggtf import config, errors, jobs, workdir
+
+_GIN_FILE = flags.DEFINE_multi_string(
+  "gin_file", [], "Configuration; may be given several times, later files win. After training, the "
+  "other jobs read the run's own from --workdir first."
+)  # fmt: skip
+_GIN_PARAM = flags.DEFINE_multi_string(
+  "gin_param", [], "One binding, such as 'VGG.width = 0.5'; wins over files."
+)
+flags.DEFINE_alias("gin_bindings", "gin_param")
+_JOB = flags.DEFINE_string("job", "train", "What to do: a module of vggtf/jobs.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: checkpoints, logs, results, exports.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
+
+
+def cli() -> int:
+  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
+  return errors.run_command(_main)
+
+
+def _main() -> int | None:
+  positional = _parse_flags(sys.argv)
+  run = _job(_JOB.value)
+  arguments = _arguments(run, positional)
+  config.parse(_gin_files(), _GIN_PARAM.value)
+  if missing := config.unbound(run, list(arguments)):
+    raise errors.UsageError(
+      f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
+      "--gin_file=gin/vgg16.gin"
+    )
+  return config.configured(run)(**arguments)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  """Returns the positional arguments."""
+  app.define_help_flags()
+  logging.use_absl_handler()
+  logging.get_absl_handler().setFormatter(
+    std_logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
+  )
+  logging.set_verbosity(logging.INFO)
+  try:
+    return flags.FLAGS(argv)[1:]
+  except flags.Error as error:
+    raise errors.UsageError(f"{error} (--help lists the flags)") from None
+  except SystemExit:  # absl leaves with 1 after --help
+    raise SystemExit(0) from None
+
+
+def _job(name: str):
+  """Returns the run() of vggtf/jobs/<name>.py."""
+  known = sorted(module.name for module in pkgutil.iter_modules(jobs.__path__))
+  if name not in known:
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise errors.UsageError(f"--job={name} is unknown; known: {', '.join(known)}.{hint}")
+  with _quiet_start():
+    run = importlib.import_module(f"vggtf.jobs.{name}").run
+    if tensorflow := sys.modules.get("tensorflow"):
+      tensorflow.config.list_physical_devices()  # looks for GPUs, and says so
+  return run
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+  """Keeps the notes that TensorFlow's libraries print while they load, whatever the log level, from
+  burying ours. TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+  if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
+    yield
+    return
+  stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 2)
+  try:
+    yield
+  finally:
+    os.dup2(stderr, 2)
+    os.close(stderr)
+    os.close(nowhere)
+
+
+def _gin_files() -> list[str]:
+  """The run's own configuration comes first: what was trained is what is evaluated and exported.
+
+  Training reads it only where no other is given, which is how a run is resumed by its folder.
+  """
+  given = list(_GIN_FILE.value)
+  if _WORKDIR.value and (_JOB.value != "train" or not given):
+    own = workdir.Workdir(_WORKDIR.value).config
+    if own.exists():
+      return [str(own), *given]
+  return given
+
+
+def _arguments(run, positional: list[str]) -> dict:
+  """Returns those of the flags that the job takes, and raises UsageError for what it lacks."""
+  takes = inspect.signature(run).parameters
+  given = {
+    "workdir": _WORKDIR.value,
+    "data_dir": _DATA_DIR.value,
+    "files": positional or None,
+    "configuration": config,
+  }
+  if positional and "files" not in takes:
+    raise errors.UsageError(
+      f"--job={_JOB.value} takes no files, but {' '.join(positional)!r} was given; flags need --"
+    )
+  arguments = {name: value for name, value in given.items() if name in takes and value is not None}
+  for name in given:
+    if name in takes and name not in arguments and takes[name].default is inspect.Parameter.empty:
+      flag = "picture files as arguments" if name == "files" else f"--{name}"
+      raise errors.UsageError(f"--job={_JOB.value} needs {flag}")
+  return arguments
+
+
+if __name__ == "__main__":
+  sys.exit(cli())

@@ -1,0 +1,1 @@
+"""Protocols of the paper's section 3.2, each wrapping a model."""

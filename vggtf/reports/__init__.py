@@ -1,0 +1,1 @@
+"""results.jsonl to tables; no TensorFlow here."""

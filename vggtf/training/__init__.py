@@ -1,0 +1,1 @@
+"""The loop: strategy, step, checkpoints, hooks."""

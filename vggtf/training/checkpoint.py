@@ -1,0 +1,207 @@
+"""Checkpoints that are whole or not there: written aside, checksummed, renamed.
+
+  checkpoints/step-00000100/state.index, state.data-00000-of-00001, COMMIT.json
+
+COMMIT.json, written last, lists the sha256 of the other files. tf.train.CheckpointManager would
+start from step 0 without a word when its state file is damaged, and never falls back to an older
+checkpoint; here the newest that verifies is used, and a run whose checkpoints are all damaged stops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from vggtf import contracts, errors, workdir
+
+_COMMIT = "COMMIT.json"
+_ASIDE = ".writing-"
+_CORRUPT = "corrupt"
+
+
+class Checkpoints:
+  """The checkpoints of one run.
+
+  Args:
+    folder: where they lie; made when first written to.
+    keep: how many of the newest stay; the best one by its validation error stays beside them.
+  """
+
+  def __init__(self, folder: Path, keep: int = 3):
+    if keep < 1:
+      raise errors.UsageError(f"keep = {keep} checkpoints: expected at least 1")
+    self._folder, self._keep = folder, keep
+
+  def save(self, state: tf.train.Checkpoint, step: int, error: float | None = None) -> None:
+    """Writes the state of `step`; `error` is its validation error, where one was measured."""
+    final = self._path(step)
+    if final.exists():  # a resumed run comes by again, with the same bits
+      return
+    aside = self._folder / f"{_ASIDE}{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+      state.write(str(aside / "state"))
+      files = sorted(path for path in aside.iterdir() if path.is_file())
+      commit = {"step": step, "error": error, "sha256": {p.name: _sha256(p) for p in files}}
+      (aside / _COMMIT).write_text(json.dumps(commit, indent=1))
+      for path in (*files, aside / _COMMIT):
+        _sync(path)
+      os.rename(aside, final)
+      _sync(self._folder)
+    except tf.errors.ResourceExhaustedError as full:
+      shutil.rmtree(aside, ignore_errors=True)
+      raise errors.EnvironmentFault(
+        f"no room for the checkpoint of step {step} in {self._folder}; free some space and run the "
+        "same command again"
+      ) from full
+    self._drop_old()
+
+  def restore_newest(self, state: tf.train.Checkpoint) -> int | None:
+    """Restores the newest sound checkpoint for going on with training.
+
+    Damaged ones are moved to corrupt/, remains of interrupted writes are removed.
+
+    Returns:
+      Its step; None where no checkpoint was ever written.
+
+    Raises:
+      IntegrityError: there are checkpoints, but none is sound, or it is of another configuration.
+    """
+    for remains in self._folder.glob(f"{_ASIDE}*"):
+      shutil.rmtree(remains)
+    found = self._steps()
+    for step in reversed(found):
+      problem = self._problem(step)
+      if problem is None:
+        restore(state, self.prefix(step))
+        return step
+      logging.warning("checkpoint of step %d is damaged (%s): moved to %s", step, problem, _CORRUPT)
+      (self._folder / _CORRUPT).mkdir(exist_ok=True)
+      os.rename(self._path(step), self._folder / _CORRUPT / f"{self._path(step).name}-{os.getpid()}")
+    if found:
+      raise errors.IntegrityError(
+        f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again in "
+        "another --workdir"
+      )
+    return None
+
+  def find(self, which: str) -> int:
+    """Returns the step of the "latest" sound checkpoint, or of the "best" by validation error.
+
+    Raises:
+      UsageError: unknown choice, or nothing was trained yet.
+      IntegrityError: all candidates are damaged.
+    """
+    steps = self._steps()
+    if not steps:
+      raise errors.UsageError(f"{self._folder} holds no checkpoint; train first")
+    if which == "best":
+      measured = [step for step in steps if self._error(step) is not None]
+      steps = sorted(measured, key=lambda step: (-self._error(step), step))
+      if not steps:
+        raise errors.UsageError(f"no checkpoint in {self._folder} was evaluated; use 'latest'")
+    elif which != "latest":
+      raise errors.UsageError(f"checkpoint = {which!r}: expected 'latest' or 'best'")
+    for step in reversed(steps):
+      problem = self._problem(step)
+      if problem is None:
+        return step
+      logging.warning("checkpoint of step %d is damaged (%s): passed over", step, problem)
+    raise errors.IntegrityError(f"every checkpoint in {self._folder} is damaged")
+
+  def prefix(self, step: int) -> str:
+    """Returns what tf.train.Checkpoint.read takes."""
+    return str(self._path(step) / "state")
+
+  def _path(self, step: int) -> Path:
+    return self._folder / f"step-{step:08d}"
+
+  def _steps(self) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in self._folder.glob("step-*"))
+
+  def _error(self, step: int) -> float | None:
+    try:
+      return json.loads((self._path(step) / _COMMIT).read_text())["error"]
+    except (OSError, ValueError, KeyError):
+      return None
+
+  def _problem(self, step: int) -> str | None:
+    """Returns what is wrong with a checkpoint, None if nothing is."""
+    try:
+      sha256 = json.loads((self._path(step) / _COMMIT).read_text())["sha256"]
+      for name, expected in sha256.items():
+        if _sha256(self._path(step) / name) != expected:
+          return f"{name} has another sha256 than {_COMMIT} says"
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+      return f"{type(error).__name__}: {error}"
+    return None
+
+  def _drop_old(self) -> None:
+    steps = self._steps()
+    errors_ = {s: e for s in steps if (e := self._error(s)) is not None}
+    best = min(errors_, key=lambda s: (errors_[s], s), default=None)
+    for step in steps[: -self._keep]:
+      if step != best:
+        shutil.rmtree(self._path(step))
+
+
+def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None:
+  """Reads a checkpoint into `state`.
+
+  Args:
+    state: what to fill; each of its variables must be in the checkpoint.
+    prefix: `Checkpoints.prefix`.
+    whole: whether the checkpoint must hold nothing else; False for a model without its optimizer.
+
+  Raises:
+    IntegrityError: the checkpoint is of another net or optimizer.
+  """
+  try:
+    status = state.read(prefix)
+    if whole:
+      status.assert_consumed()
+    else:
+      status.assert_existing_objects_matched().expect_partial()
+  except (AssertionError, ValueError) as error:
+    raise errors.IntegrityError(
+      f"{prefix} is of another configuration than this run's: {' '.join(str(error).split())[:400]}"
+    ) from error
+
+
+def load_model(
+  folder: workdir.Workdir,
+  facts: workdir.RunFacts,
+  model: Callable[..., contracts.Model],
+  which: str,
+) -> tuple[contracts.Model, int]:
+  """Builds the net of a run and fills it from its "latest" or "best" checkpoint.
+
+  Returns:
+    The net and the checkpoint's step.
+  """
+  checkpoints = Checkpoints(folder.checkpoints)
+  step = checkpoints.find(which)
+  net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
+  restore(tf.train.Checkpoint(model=net), checkpoints.prefix(step), whole=False)
+  return net, step
+
+
+def _sha256(path: Path) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

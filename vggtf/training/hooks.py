@@ -1,0 +1,164 @@
+"""What happens between blocks of steps. Any callable with an `every` is a hook."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import rich.progress
+import tensorflow as tf
+from absl import logging
+
+from vggtf import contracts, errors, metrics
+
+
+class StopOnNonFinite:
+  """Ends the run when the loss is NaN or infinite; the last good checkpoint stays."""
+
+  every = 0
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    if not math.isfinite(progress.scalars["loss"]):
+      raise errors.DivergedError(
+        f"the loss is {progress.scalars['loss']} by step {progress.step}; the last checkpoint is "
+        "kept. Lower the learning rate, or look at the initialisation"
+      )
+
+
+class WarnStuck:
+  """Warns once when the loss stays at ln(classes), that of a net which has learnt nothing.
+
+  Deep VGG nets do, from small gaussian weights: the paper's reason for staged initialisation
+  (section 3.1).
+  """
+
+  def __init__(self, classes: int, after: int = 1000):
+    self.every = after
+    self._chance = math.log(classes)
+    self._warned = False
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    stuck = abs(progress.scalars["loss"] - self._chance) < 0.01 * self._chance
+    if stuck and not self._warned:
+      self._warned = True
+      logging.warning(
+        "the loss is still ln(classes) = %.3f after %d steps: the net has learnt nothing. Use "
+        "Glorot or He initialisation, or batch norm, or a shallower net",
+        self._chance,
+        progress.step,
+      )
+
+
+class Console:
+  """Shows how the run goes: a live bar on a terminal, plain lines elsewhere, with rate and ETA."""
+
+  def __init__(self, every: int, done: int, until: int):
+    self.every = every
+    self._until = until
+    self._last = done
+    self._bar = None
+    if sys.stderr.isatty():
+      self._bar = rich.progress.Progress(
+        rich.progress.TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TimeRemainingColumn(),
+        console=rich.console.Console(stderr=True),
+      )
+      self._task = self._bar.add_task("", total=until, completed=done)
+      self._bar.start()
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    rate = progress.images / progress.seconds
+    per_step = progress.seconds / max(progress.step - self._last, 1)
+    self._last = progress.step
+    remaining = int((self._until - progress.step) * per_step)
+    scalars = progress.scalars
+    text = (
+      f"loss {scalars['loss']:.4f}, top-1 error {scalars['top1_error']:.1%}, "
+      f"rate {scalars['learning_rate']:.2g}, {rate:,.0f} img/s"
+    )
+    if self._bar:
+      self._bar.update(self._task, completed=progress.step, description=text)
+      if progress.step == self._until:
+        self._bar.stop()
+    else:
+      eta = time.strftime("%H:%M:%S", time.gmtime(remaining))
+      logging.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, eta)
+
+
+class TensorBoard:
+  """Writes every scalar, and images a second, for TensorBoard."""
+
+  def __init__(self, folder: Path, every: int):
+    self.every = every
+    self._writer = tf.summary.create_file_writer(str(folder))
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    speed = {"images_per_second": progress.images / progress.seconds}
+    self.scalars(progress.scalars | speed, progress.step)
+
+  def scalars(self, scalars: dict[str, float], step: int) -> None:
+    """Writes one point of each curve."""
+    with self._writer.as_default(step=step):
+      for name, value in scalars.items():
+        tf.summary.scalar(name, value)
+    self._writer.flush()
+
+  def text(self, tag: str, text: str, step: int) -> None:
+    """Shows a text, such as the configuration, as it is."""
+    with self._writer.as_default(step=step):
+      tf.summary.text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
+
+
+class Evaluate:
+  """Measures the validation error and tells whoever wants to know.
+
+  Args:
+    every: steps.
+    evaluate: measures; returns metric name -> mean.
+    tell: called with the step and the measurements.
+    observe: called with the top-1 error; a plateau schedule's.
+  """
+
+  def __init__(
+    self,
+    every: int,
+    evaluate: Callable[[], dict[str, metrics.Mean]],
+    tell: Callable[[int, dict[str, metrics.Mean]], None],
+    observe: contracts.Observe | None,
+  ):
+    self.every = every
+    self.error: tuple[int, float] | None = None  # the step last measured, and its error
+    self._evaluate, self._tell, self._observe = evaluate, tell, observe
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    measured = self._evaluate()
+    error = measured["top1_error"].value
+    self.error = (progress.step, error)
+    self._tell(progress.step, measured)
+    if self._observe:
+      self._observe(error)
+
+
+class SaveCheckpoint:
+  """Saves; must come after Evaluate, whose plateau state it then holds.
+
+  Args:
+    every: steps.
+    save: called with the step and, where it was just measured, the validation error.
+    evaluate: the hook that measures.
+  """
+
+  def __init__(
+    self, every: int, save: Callable[[int, float | None], None], evaluate: Evaluate | None
+  ):
+    self.every = every
+    self._save, self._evaluate = save, evaluate
+
+  def __call__(self, progress: contracts.Progress) -> None:
+    step, error = (self._evaluate and self._evaluate.error) or (None, None)
+    self._save(progress.step, error if step == progress.step else None)

@@ -1,0 +1,24 @@
+"""Where a run computes: constructors of tf.distribute strategies, for gin to bind."""
+
+import tensorflow as tf
+
+from vggtf import errors
+
+
+def one_device(device: str | None = None) -> tf.distribute.Strategy:
+  """Returns a strategy for one device.
+
+  Args:
+    device: such as "GPU:0" or "CPU:0"; None takes the first GPU, or the CPU where there is none.
+
+  Raises:
+    EnvironmentFault: the device that was asked for is not there; nothing falls back in silence.
+  """
+  logical = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
+  if device is None:
+    device = next((name for name in logical if name.startswith("GPU")), "CPU:0")
+  if device not in logical:
+    raise errors.EnvironmentFault(
+      f"one_device.device = {device!r} is not on this machine; it has {', '.join(logical)}"
+    )
+  return tf.distribute.OneDeviceStrategy(f"/device:{device}")

@@ -1,0 +1,134 @@
+"""A run's folder: what is in it and where. The only place that spells these names.
+
+  config.gin            the configuration, whole; the other jobs read it from here
+  operative_config.gin  what was really called, defaults included
+  run.json              what the data decided: classes, labels, mean RGB; which data that was
+  checkpoints/          step-00000100/ ...
+  logs/                 TensorBoard: train, validation
+  results.jsonl         one measurement a line
+  export/               <predictor>/<version>/: SavedModels
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from vggtf import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+  """What a run's data decided, kept so that later jobs need the data no more.
+
+  labels: readable class names in label order. mean_rgb: levels of 0..255. data_dir and
+  manifest_sha256: the set that was trained on; splits, rejected: how its images are accounted for.
+  """
+
+  labels: tuple[str, ...]
+  mean_rgb: tuple[float, ...]
+  data_dir: str
+  manifest_sha256: str
+  splits: dict[str, int]
+  rejected: dict[str, int]
+  schema_version: int = 1
+
+
+class Workdir:
+  """Paths of a run and its small text files. Local or mounted: checkpoints rely on rename."""
+
+  def __init__(self, path: str):
+    if "://" in path:
+      raise errors.UsageError(
+        f"--workdir={path}: a run's folder must be local or mounted; copy exports and logs from it"
+      )
+    self.path = Path(path)
+    self.name = self.path.resolve().name
+    self.config = self.path / "config.gin"
+    self.operative_config = self.path / "operative_config.gin"
+    self.facts = self.path / "run.json"
+    self.checkpoints = self.path / "checkpoints"
+    self.logs = self.path / "logs"
+    self.results = self.path / "results.jsonl"
+    self.export = self.path / "export"
+
+  def write_facts(self, facts: RunFacts) -> None:
+    write_text(self.facts, json.dumps(dataclasses.asdict(facts), indent=1) + "\n")
+
+  def read_facts(self) -> RunFacts:
+    """Returns what `write_facts` wrote.
+
+    Raises:
+      UsageError: nothing was trained here.
+      IntegrityError: the file is damaged.
+    """
+    try:
+      content = json.loads(self.facts.read_text())
+      return RunFacts(
+        **content | {"labels": tuple(content["labels"]), "mean_rgb": tuple(content["mean_rgb"])}
+      )
+    except FileNotFoundError:
+      raise errors.UsageError(
+        f"--workdir={self.path} holds no run ({self.facts.name} is missing); train one there first"
+      ) from None
+    except (ValueError, TypeError, KeyError):
+      raise errors.IntegrityError(
+        f"{self.facts} is damaged; delete it and run the training command again to write it anew"
+      ) from None
+
+  def append_results(self, lines: list[dict]) -> None:
+    """Adds measurements to results.jsonl, whole lines in one write."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    descriptor = os.open(self.results, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+      os.write(descriptor, text.encode())
+    finally:
+      os.close(descriptor)
+
+  def read_results(self) -> list[dict]:
+    """Returns every measurement so far; a line cut short by a crash is passed over."""
+    results = []
+    for line in self.results.read_text().splitlines() if self.results.exists() else ():
+      try:
+        results.append(json.loads(line))
+      except ValueError:
+        continue
+    return results
+
+
+def result_lines(job: str, run: str, step: int, protocol: str, measured: dict) -> list[dict]:
+  """Returns a line of results.jsonl for each metric.
+
+  Args:
+    job: "train" or "evaluate".
+    run: the run's name.
+    step: of the checkpoint.
+    protocol: how it was measured.
+    measured: metric name -> mean, whose `value` is a fraction and whose `weight` counts images.
+  """
+  return [
+    {
+      "job": job,
+      "run": run,
+      "checkpoint": f"step-{step:08d}",
+      "step": step,
+      "protocol": protocol,
+      "metric": metric,
+      "value": mean.value,
+      "count": int(mean.weight),
+    }
+    for metric, mean in measured.items()
+  ]
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a whole file or nothing: aside, to the disk, then renamed."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  aside = path.with_name(f".{path.name}.{os.getpid()}")
+  with open(aside, "w") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(aside, path)
