@@ -1,0 +1,100 @@
+"""Writes scikit-learn's 1,797 scanned digits as JPEG files in ImageNet's folder layout.
+
+A real data set of 1 MB that needs no download: train/<digit>/*.jpg and validation/<digit>/*.jpg.
+
+  python -m data_tools.digits --output=DIR
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from data_tools import flags
+from data_tools.staging import stage, write_durably
+from vggtf import errors
+
+HELD_OUT_EVERY = 5
+ENLARGEMENT = 8  # so that each scanned pixel is one 8x8 block of the JPEG, and comes back exactly
+LEVELS = 16  # the highest value of a scanned pixel
+NOTE = """\
+1,797 handwritten digits of 10 classes, 8x8 pixels of 17 levels each, from scikit-learn's
+load_digits: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak,
+1998, UCI Machine Learning Repository), written by 13 people.
+
+Each pixel is a block of 8x8 pixels here, its level v the grey round(v * 255 / 16). Of each class
+every fifth image, in the order of load_digits, is in validation/, the others are in train/. Both
+hold digits of the same writers, so errors measured here say nothing of writers never seen.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line.
+
+  Args:
+    arguments: without the program's name; those of the process by default.
+
+  Returns:
+    The exit code, 0.
+
+  Raises:
+    EnvironmentFault: scikit-learn is missing, or the disk refuses.
+    UsageError: a flag is wrong, or the folder holds something.
+  """
+  parser = flags.Parser("data_tools.digits", __doc__)
+  parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
+  parser.add_argument("--overwrite", action="store_true", help="replace DIR if it holds something")
+  parsed = parser.parse_all(arguments)
+  output = os.path.abspath(parsed.output)
+  images, labels = _load()
+  with stage(output, parsed.overwrite) as folder:
+    written = write_images(folder, images, labels)
+    write_durably(folder, "README.txt", NOTE)
+  counts = ", ".join(f"{number} in {split}" for split, number in sorted(written.items()))
+  print(f"digits: wrote {output}: {counts}", file=sys.stderr)
+  return 0
+
+
+def write_images(folder: str, images, labels) -> Counter:
+  """Writes the images below `folder` and returns how many each split has.
+
+  Args:
+    folder: exists.
+    images: [n, 8, 8], values 0..16.
+    labels: [n], the digits.
+  """
+  import numpy as np
+  import simplejpeg
+
+  seen: Counter[int] = Counter()
+  written: Counter[str] = Counter()
+  for index, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+    seen[label] += 1
+    split = "train" if seen[label] % HELD_OUT_EVERY else "validation"
+    grey = np.rint(image * (255 / LEVELS)).astype(np.uint8)
+    grey = np.kron(grey, np.ones((ENLARGEMENT, ENLARGEMENT), np.uint8))
+    encoded = simplejpeg.encode_jpeg(
+      grey[..., None], quality=100, colorspace="GRAY", colorsubsampling="Gray"
+    )
+    path = os.path.join(folder, split, str(label))
+    os.makedirs(path, exist_ok=True)
+    with open(os.path.join(path, f"{index:04d}.jpg"), "wb") as file:
+      file.write(encoded)
+    written[split] += 1
+  return written
+
+
+def _load():
+  try:
+    from sklearn.datasets import load_digits
+  except ImportError as error:
+    raise errors.EnvironmentFault(
+      f"scikit-learn, which holds the digits, cannot be imported ({error}); run: pip install "
+      "'vggtf[demo]'"
+    ) from None
+  data = load_digits()
+  return data.images, data.target
+
+
+if __name__ == "__main__":
+  sys.exit(errors.run_command(main))

@@ -1,0 +1,180 @@
+"""Encoded bytes to RGB pixels, to other sizes, and back to JPEG: by content, never by file name.
+
+One fixed rule for each oddity, wherever TensorFlow's own decoders have one the same, so that a
+served model meets the pixels that a trained one met:
+
+    EXIF orientation   ignored, as ImageNet's readers do
+    alpha, transparent colours   dropped, not composited
+    16 bits a channel  the high byte
+    grey, palette      expanded to RGB
+    CMYK, YCCK         Pillow's conversion (Adobe's inverted inks understood)
+    more than 1 frame  refused: none of them is "the" image
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from vggtf import schema
+
+SUBSAMPLING = "444"  # chroma was halved once by the camera; halving it again at 256 px shows
+MAX_SIDE = 65_500  # of a JPEG, libjpeg's JPEG_MAX_DIMENSION
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+_OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP")
+_DIRECT_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "1", "P", "PA", "CMYK")
+
+
+class Refused(Exception):
+  """An image that cannot be converted: `reason` is a word to count by, `detail` is for people."""
+
+  def __init__(self, reason: str, detail: str):
+    super().__init__(f"{reason}: {detail}")
+    self.reason = reason
+    self.detail = detail
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A decoded image: uint8 [height, width, 3], RGB, and (kind, detail) of what was mended."""
+
+  rgb: np.ndarray
+  repairs: tuple[tuple[str, str], ...] = ()
+
+
+def describe() -> dict[str, str]:
+  """Returns the fixed rules of this module, for the manifest."""
+  return {
+    "alpha": "dropped",
+    "exif_orientation": "ignored",
+    "resize": "Pillow bicubic, antialiased; other side rounded half up",
+    "sixteen_bit": "high byte",
+    "subsampling": ":".join(SUBSAMPLING),
+  }
+
+
+def decode(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+  """Decodes an image once, after its header has shown that it is not too large.
+
+  Args:
+    data: the encoded image: JPEG, PNG, GIF, WebP or BMP.
+    max_pixels: more than this, as it is or at `largest_scale`, is refused.
+    largest_scale: the largest smallest-side that it will be rescaled to.
+
+  Returns:
+    The picture.
+
+  Raises:
+    Refused: empty, not_an_image, too_large, too_narrow, truncated, damaged, animated or
+      unsupported_mode.
+  """
+  if not data:
+    raise Refused("empty", "0 bytes")
+  try:
+    if data.startswith(_JPEG_START):
+      return _decode_jpeg(data, max_pixels, largest_scale)
+    return _decode_other(data, max_pixels, largest_scale)
+  except Image.DecompressionBombError as error:
+    raise Refused("too_large", str(error)) from None
+  except (Refused, MemoryError):
+    raise
+  except Exception as error:  # a decoder may raise anything on hostile bytes
+    raise Refused(*_diagnose(data, error)) from None
+
+
+def rescale(rgb: np.ndarray, scale: int) -> np.ndarray:
+  """Returns uint8 [h, w, 3] with the smallest side exactly `scale`: bicubic, antialiased.
+
+  Isotropic (paper, section 3.1); smaller images are enlarged, equal ones returned unchanged.
+  """
+  height, width = rgb.shape[:2]
+  shortest = min(height, width)
+  if shortest == scale:
+    return rgb
+  size = (
+    schema.scaled_side(width, shortest, scale),
+    schema.scaled_side(height, shortest, scale),
+  )
+  return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+
+
+def encode(rgb: np.ndarray, quality: int) -> bytes:
+  """Returns uint8 [h, w, 3] as a baseline JPEG, 4:4:4, with the accurate integer DCT."""
+  return simplejpeg.encode_jpeg(
+    np.ascontiguousarray(rgb), quality, colorspace="RGB", colorsubsampling=SUBSAMPLING
+  )
+
+
+def decode_stored(encoded: bytes) -> np.ndarray:
+  """Returns the pixels of a JPEG that `encode` wrote, uint8 [h, w, 3].
+
+  Raises:
+    ValueError: it is damaged.
+  """
+  return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=True)
+
+
+def _check_size(height: int, width: int, max_pixels: int, largest_scale: int):
+  if height * width > max_pixels:
+    raise Refused("too_large", f"{height}x{width} is more than {max_pixels} pixels")
+  shortest = min(height, width)
+  if not shortest:
+    raise Refused("damaged", f"header says {height}x{width}")
+  longest = schema.scaled_side(max(height, width), shortest, largest_scale)
+  if longest > MAX_SIDE or longest * largest_scale > max_pixels:
+    raise Refused("too_narrow", f"{height}x{width} would become {largest_scale}x{longest}")
+
+
+def _decode_jpeg(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+  height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+  _check_size(height, width, max_pixels, largest_scale)
+  inks = colours in ("CMYK", "YCCK")
+  repairs = (("from_cmyk", colours),) if inks else ()
+  try:
+    rgb = simplejpeg.decode_jpeg(data, colorspace="CMYK" if inks else "RGB", strict=True)
+    if not inks:
+      return Picture(rgb)
+  except ValueError as error:
+    repairs += (("damaged_scan", str(error)),)
+  with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+    return Picture(np.asarray(image.convert("RGB")), repairs)  # raises where bytes are missing
+
+
+def _decode_other(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+  try:
+    image = Image.open(io.BytesIO(data), formats=_OTHER_FORMATS)
+  except UnidentifiedImageError:
+    raise Refused(
+      "not_an_image",
+      f"starts with {data[:4].hex(' ')}; JPEG, {', '.join(_OTHER_FORMATS)} are read",
+    ) from None
+  with image:
+    width, height = image.size
+    _check_size(height, width, max_pixels, largest_scale)
+    if getattr(image, "is_animated", False):
+      raise Refused("animated", f"{image.format} of more than one frame")
+    kind = f"{image.format} {image.mode}"
+    return Picture(_to_rgb(image), ((f"from_{image.format.lower()}", kind),))
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+  if image.mode.startswith("I"):  # Pillow's convert would clip 16 bits to 8 instead of scaling
+    image.load()
+    grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+  if image.mode not in _DIRECT_MODES:
+    raise Refused("unsupported_mode", f"{image.format} {image.mode}")
+  if image.mode in ("RGBA", "RGBX"):
+    return np.asarray(image)[..., :3]
+  return np.asarray(image.convert("RGB"))
+
+
+def _diagnose(data: bytes, error: Exception) -> tuple[str, str]:
+  """A JPEG that nowhere ends was cut; others are known only by what their decoder says."""
+  message = f"{error or type(error).__name__}, {len(data)} bytes"
+  cut = data.startswith(_JPEG_START) and _JPEG_END not in data
+  cut = cut or "truncated" in message.lower() or isinstance(error, EOFError)
+  return ("truncated" if cut else "damaged"), message

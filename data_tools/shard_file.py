@@ -1,0 +1,95 @@
+"""One TFRecord file while it is written: under a temporary name until it is whole and on disk."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+
+from vggtf import errors, manifest, records
+
+TEMPORARY_MARK = ".tmp-"
+
+
+class ShardFile:
+  """Writes records one by one; memory holds none of them.
+
+  The temporary name is unique, so two attempts at one shard (a retry, a worker thought dead) do not
+  meet; both rename the same bytes to the same name.
+  """
+
+  def __init__(self, folder: str, path: str):
+    """Opens the temporary file.
+
+    Args:
+      folder: the data set's folder.
+      path: the shard's path below it, with "/" between its parts.
+
+    Raises:
+      EnvironmentFault: the file cannot be made.
+    """
+    self._path = path
+    self._final = os.path.join(folder, *path.split("/"))
+    self._temporary = f"{self._final}{TEMPORARY_MARK}{uuid.uuid4().hex}"
+    self._digest = hashlib.sha256()
+    self._records = self._bytes = 0
+    with self._reporting():
+      os.makedirs(os.path.dirname(self._final), exist_ok=True)
+      self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by commit or discard
+
+  def write(self, data: bytes):
+    """Appends one record.
+
+    Raises:
+      EnvironmentFault: the disk is full or fails.
+    """
+    framed = records.frame(data)
+    with self._reporting():
+      self._file.write(framed)
+    self._digest.update(framed)
+    self._records += 1
+    self._bytes += len(framed)
+
+  def commit(self) -> manifest.Shard:
+    """Gives the file its final name, once its bytes are on disk; returns its manifest entry.
+
+    Raises:
+      EnvironmentFault: the disk is full or fails.
+    """
+    with self._reporting():
+      self._file.flush()
+      os.fsync(self._file.fileno())
+      self._file.close()
+      os.replace(self._temporary, self._final)
+    return manifest.Shard(self._path, self._records, self._bytes, self._digest.hexdigest())
+
+  def discard(self):
+    """Removes the temporary file; does nothing after `commit`."""
+    with contextlib.suppress(OSError):
+      self._file.close()
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(self._temporary)
+
+  @contextlib.contextmanager
+  def _reporting(self):
+    try:
+      yield
+    except OSError as error:
+      raise errors.EnvironmentFault(
+        f"cannot write {self._final}: {error.strerror}, after {self._bytes} bytes of it, "
+        f"{_free_bytes(self._final)}; free the space or the permission and run again"
+      ) from error
+
+
+def remove_orphans(folder: str):
+  """Removes the temporary files that dead workers left below `folder`."""
+  for path, _, names in os.walk(folder):
+    for name in names:
+      if TEMPORARY_MARK in name:
+        os.remove(os.path.join(path, name))
+
+
+def _free_bytes(path: str) -> str:
+  while path and not os.path.exists(path) and path != os.path.dirname(path):
+    path = os.path.dirname(path)
+  return f"{shutil.disk_usage(path or '.').free} bytes free on that disk"

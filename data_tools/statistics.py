@@ -1,0 +1,59 @@
+"""Exact sums of pixels, for the mean and the covariance of a training set's colours."""
+
+import dataclasses
+
+import numpy as np
+
+from vggtf import manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+  """Sums over pixels, as whole numbers of any size: adding them is exact in any order.
+
+  Attributes:
+    pixels: number of pixels.
+    sums: sum of R, G and B.
+    products: sum of RR, RG, RB, GG, GB and BB.
+  """
+
+  pixels: int = 0
+  sums: tuple[int, int, int] = (0, 0, 0)
+  products: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+
+  def __add__(self, other: "Moments") -> "Moments":
+    """Returns the moments of both sets of pixels together."""
+    return Moments(
+      self.pixels + other.pixels,
+      tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+      tuple(a + b for a, b in zip(self.products, other.products, strict=True)),
+    )
+
+  def summarize(self) -> manifest.Statistics | None:
+    """Returns mean and covariance (over all pixels, divided by their number); None without any."""
+    n = self.pixels
+    if not n:
+      return None
+    rr, rg, rb, gg, gb, bb = self.products
+    products = ((rr, rg, rb), (rg, gg, gb), (rb, gb, bb))
+    # Whole numbers to the last division, which rounds once: no cancellation, no order.
+    covariance = tuple(
+      tuple((n * products[i][j] - self.sums[i] * self.sums[j]) / (n * n) for j in range(3))
+      for i in range(3)
+    )
+    return manifest.Statistics(n, tuple(s / n for s in self.sums), covariance)
+
+
+def measure(rgb: np.ndarray) -> Moments:
+  """Returns the moments of uint8 [h, w, 3].
+
+  The product runs in float64, whose sums of whole numbers are exact below 2^53: up to 10^11 pixels.
+  """
+  pixels = rgb.reshape(-1, 3).astype(np.float64)
+  products = pixels.T @ pixels
+  sums = pixels.sum(axis=0)
+  return Moments(
+    len(pixels),
+    tuple(int(s) for s in sums),
+    tuple(int(products[i, j]) for i in range(3) for j in range(i, 3)),
+  )
