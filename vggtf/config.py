@@ -10,13 +10,12 @@ from __future__ import annotations
 import difflib
 import importlib.util  # before gin, whose missing-file error needs it and does not import it
 import inspect
-import logging as std_logging
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gin
-
 from vggtf import contracts, errors
 
 _PACKAGE = Path(__file__).parent
@@ -39,7 +38,7 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
     if (Path(path) / "gin").is_dir():
       gin.add_config_file_search_path(path)
   gin.config.register_file_reader(*_remote_reader())
-  std_logging.disable()  # gin logs every place where a file is not, then raises
+  logging.disable()  # gin logs every place where a file is not, then raises
   try:
     for file in files:
       gin.parse_config_file(file)
@@ -57,7 +56,7 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
   except (ValueError, SyntaxError, OSError, AttributeError, RuntimeError) as error:
     raise errors.UsageError(f"{_one_line(error)}{_suggestion(str(error))}") from error
   finally:
-    std_logging.disable(std_logging.NOTSET)
+    logging.disable(logging.NOTSET)
   _refuse_ignored()
 
 
@@ -140,8 +139,8 @@ def _refuse_ignored() -> None:
     close = difflib.get_close_matches(ignored[0], names, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise errors.UsageError(
-      f"nothing that a job builds would read: {', '.join(ignored)}.{hint} Remove it, or bind what it "
-      "configures to a job's parameter or to a macro that one reads"
+      f"nothing that a job builds would read: {', '.join(ignored)}.{hint} Remove it, or bind what "
+      "it configures to a job's parameter or to a macro that one reads"
     )
 
 

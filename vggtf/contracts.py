@@ -53,8 +53,10 @@ class Training:
 
 
 class Model(Protocol):
-  """A net. Its constructor takes the keywords `classes` (int) and `mean_rgb` (3 floats, levels of
-  0..255) from the job, and whatever else its gin file binds. It is a `tf.Module`.
+  """A net, a `tf.Module`.
+
+  Its constructor takes the keywords `classes` (int) and `mean_rgb` (3 floats, levels of 0..255)
+  from the job, and whatever else its gin file binds.
 
   input_size: the side in pixels of the square images that it classifies.
   """
@@ -88,8 +90,10 @@ class WeightDecay(Protocol):
 
 
 class Feed(Protocol):
-  """The endless stream of training batches, a pure function of the step's number. Its constructor
-  takes the keywords `data_dir`, `side` (the net's input size) and `seed` from the job.
+  """The endless stream of training batches, a pure function of the step's number.
+
+  Its constructor takes the keywords `data_dir`, `side` (the net's input size) and `seed` from the
+  job.
 
   batch_size: images of a global batch.
   """
@@ -145,8 +149,9 @@ class Predictor(Protocol):
 
 
 class Evaluator(Protocol):
-  """Measures a net on a data set: called with the model and the data's folder, then as often as
-  there is something new to measure.
+  """Measures a net on a data set.
+
+  Its constructor takes the model and the data's folder from the job.
 
   protocol: how, in a few words. labels: the data's (class key, name) pairs.
   """

@@ -1,7 +1,7 @@
 """Pure tensor functions on pictures: decode, rescale, crop, flip. RGB, uint8, 0..255 throughout.
 
-Everything that the evaluation does to a picture is here, so that the exported SavedModel, which
-carries these ops in its graph, sees the pixels that were measured.
+Everything that the evaluation does to a picture is here, so that the exported SavedModel, which has
+these ops in its graph, sees the pixels that were measured.
 """
 
 import tensorflow as tf

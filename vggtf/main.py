@@ -10,13 +10,13 @@ import contextlib
 import difflib
 import importlib
 import inspect
-import logging as std_logging
+import logging
 import os
 import pkgutil
 import sys
 from collections.abc import Iterator
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from vggtf import config, errors, jobs, workdir
 
@@ -29,7 +29,9 @@ _GIN_PARAM = flags.DEFINE_multi_string(
 )
 flags.DEFINE_alias("gin_bindings", "gin_param")
 _JOB = flags.DEFINE_string("job", "train", "What to do: a module of vggtf/jobs.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: checkpoints, logs, results, exports.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "The run's folder: checkpoints, logs, results, exports."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
@@ -42,7 +44,8 @@ def _main() -> int | None:
   positional = _parse_flags(sys.argv)
   run = _job(_JOB.value)
   arguments = _arguments(run, positional)
-  config.parse(_gin_files(), _GIN_PARAM.value)
+  if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
+    config.parse(_gin_files(), _GIN_PARAM.value)
   if missing := config.unbound(run, list(arguments)):
     raise errors.UsageError(
       f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
@@ -54,11 +57,12 @@ def _main() -> int | None:
 def _parse_flags(argv: list[str]) -> list[str]:
   """Returns the positional arguments."""
   app.define_help_flags()
-  logging.use_absl_handler()
-  logging.get_absl_handler().setFormatter(
-    std_logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
-  )
-  logging.set_verbosity(logging.INFO)
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+  ours = logging.getLogger("vggtf")  # a logger of our own: absl's is full of TensorFlow's notes
+  ours.addHandler(handler)
+  ours.setLevel(logging.INFO)
+  ours.propagate = False
   try:
     return flags.FLAGS(argv)[1:]
   except flags.Error as error:
@@ -84,7 +88,8 @@ def _job(name: str):
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
   """Keeps the notes that TensorFlow's libraries print while they load, whatever the log level, from
-  burying ours. TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+  burying ours. TF_CPP_MIN_LOG_LEVEL=0 shows them.
+  """
   if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
     yield
     return

@@ -81,7 +81,9 @@ def from_json(text: str, where: str) -> Manifest:
       "data again, or use the version of vggtf that wrote it"
     )
   if digest != _digest(content):
-    raise errors.IntegrityError(f"{where} was edited or damaged (its digest differs); convert again")
+    raise errors.IntegrityError(
+      f"{where} was edited or damaged (its digest differs); convert again"
+    )
   statistics = content.pop("statistics")
   return Manifest(
     **content
@@ -90,7 +92,8 @@ def from_json(text: str, where: str) -> Manifest:
       "labels": tuple((key, text) for key, text in content["labels"]),
       "class_counts": {split: tuple(n) for split, n in content["class_counts"].items()},
       "shards": {
-        name: tuple(Shard(**shard) for shard in shards) for name, shards in content["shards"].items()
+        name: tuple(Shard(**shard) for shard in shards)
+        for name, shards in content["shards"].items()
       },
     },
     statistics=statistics

@@ -17,7 +17,8 @@ class Mean(NamedTuple):
   def add(self, values, weights) -> Mean:
     """Returns this mean with `values` [N] of weight `weights` [N] taken in."""
     return Mean(
-      self.total + float(tf.reduce_sum(values * weights)), self.weight + float(tf.reduce_sum(weights))
+      self.total + float(tf.reduce_sum(values * weights)),
+      self.weight + float(tf.reduce_sum(weights)),
     )
 
   @property

@@ -28,7 +28,9 @@ def _masked_crc(data: bytes) -> int:
 def frame(data: bytes) -> bytes:
   """Returns `data` as one TFRecord, framing included."""
   length = struct.pack("<Q", len(data))
-  return b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data))))
+  return b"".join(
+    (length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data)))
+  )
 
 
 def scan(buffer, where: str) -> np.ndarray:

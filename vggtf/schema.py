@@ -168,9 +168,7 @@ def _example_class():
 
   def field(message, name, number, label=kinds.LABEL_OPTIONAL, of=None, kind=kinds.TYPE_MESSAGE):
     type_name = f".tensorflow.{of}" if of else None
-    return message.field.add(
-      name=name, number=number, label=label, type=kind, type_name=type_name
-    )
+    return message.field.add(name=name, number=number, label=label, type=kind, type_name=type_name)
 
   for name, kind in (
     ("BytesList", kinds.TYPE_BYTES),

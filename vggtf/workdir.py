@@ -1,12 +1,12 @@
 """A run's folder: what is in it and where. The only place that spells these names.
 
-  config.gin            the configuration, whole; the other jobs read it from here
-  operative_config.gin  what was really called, defaults included
-  run.json              what the data decided: classes, labels, mean RGB; which data that was
-  checkpoints/          step-00000100/ ...
-  logs/                 TensorBoard: train, validation
-  results.jsonl         one measurement a line
-  export/               <predictor>/<version>/: SavedModels
+config.gin            the configuration, whole; the other jobs read it from here
+operative_config.gin  what was really called, defaults included
+run.json              what the data decided: classes, labels, mean RGB; which data that was
+checkpoints/          step-00000100/ ...
+logs/                 TensorBoard: train, validation
+results.jsonl         one measurement a line
+export/               <predictor>/<version>/: SavedModels
 """
 
 from __future__ import annotations

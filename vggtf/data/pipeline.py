@@ -98,9 +98,7 @@ class EvaluationFeed:
     batch_size: images a batch, at most.
   """
 
-  def __init__(
-    self, records: shards.Shards, predictor: contracts.Predictor, batch_size: int
-  ):
+  def __init__(self, records: shards.Shards, predictor: contracts.Predictor, batch_size: int):
     self._records, self._predictor, self._batch_size = records, predictor, batch_size
     # A larger stored picture loses less when it is brought to scale than a smaller one gains.
     enough = [stored for stored in records.scales if stored >= predictor.scale]
@@ -139,13 +137,13 @@ class EvaluationFeed:
     view = self._predictor.prepare(images.decode(encoded))
     return contracts.Batch(view, label, tf.constant(1.0), id_)
 
-  def _pad(self, *batch) -> contracts.Batch:
+  def _pad(self, batch: contracts.Batch) -> contracts.Batch:
     def pad(values):
       missing = self._batch_size - tf.shape(values)[0]
       padded = tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1))
       return tf.ensure_shape(padded, [self._batch_size, *values.shape[1:]])
 
-    return tf.nest.map_structure(pad, contracts.Batch(*batch))
+    return tf.nest.map_structure(pad, batch)
 
 
 class _Reader:

@@ -65,8 +65,8 @@ class Shards:
     record = schema.decode(data, where)
     if not 0 <= record.label < len(self.manifest.labels):
       raise errors.IntegrityError(
-        f"{where}: image/class/label is {record.label}, the manifest has {len(self.manifest.labels)}"
-        " classes; convert the data again"
+        f"{where}: image/class/label is {record.label}, the manifest has "
+        f"{len(self.manifest.labels)} classes; convert the data again"
       )
     return record
 
@@ -129,11 +129,13 @@ def _map_file(path: str, shard: manifest.Shard):
   """Returns the file as a buffer: a mapping where it is local, its bytes where it is remote."""
   with _named(path):
     if not tf.io.gfile.exists(path):
-      raise errors.IntegrityError(f"{path} is missing, the manifest lists it; restore it or convert again")
+      raise errors.IntegrityError(
+        f"{path} is missing, the manifest lists it; restore it or convert again"
+      )
     size = tf.io.gfile.stat(path).length
     if size != shard.bytes:
       raise errors.IntegrityError(
-        f"{path} has {size} bytes, the manifest says {shard.bytes}; restore the file or convert again"
+        f"{path} has {size} bytes, the manifest says {shard.bytes}; restore it or convert again"
       )
     if size == 0:
       return b""

@@ -58,14 +58,17 @@ class Classification:
     except tf.errors.InvalidArgumentError as error:
       self._feed.raise_failure()
       raise errors.IntegrityError(
-        f"an image cannot be decoded ({error.message}); python -m data_tools.verify --decode=all names it"
+        f"an image cannot be decoded ({error.message}); python -m data_tools.verify "
+        "--decode=all names it"
       ) from error
     except tf.errors.OpError:
       self._feed.raise_failure()
       raise
     counted = means["top1_error"].weight
     if counted != self._count:
-      raise errors.IntegrityError(f"{counted:.0f} images were evaluated, the split has {self._count}")
+      raise errors.IntegrityError(
+        f"{counted:.0f} images were evaluated, the split has {self._count}"
+      )
     return means
 
   def _check_finite(self, posteriors: tf.Tensor, batch: contracts.Batch) -> None:

@@ -19,7 +19,9 @@ _TOP = 5
 class _Served(tf.Module):
   """What is saved: the net's variables, the label table and the function that answers."""
 
-  def __init__(self, model: contracts.Model, predictor: contracts.Predictor, labels: tuple[str, ...]):
+  def __init__(
+    self, model: contracts.Model, predictor: contracts.Predictor, labels: tuple[str, ...]
+  ):
     super().__init__()
     self._model = model  # owns the variables
     self._predictor = predictor
@@ -30,7 +32,9 @@ class _Served(tf.Module):
     if self._predictor.fixed_size:
       spec = tf.nest.map_structure(
         lambda view: tf.TensorSpec(view.shape, view.dtype),
-        tf.function(self._prepare).get_concrete_function(tf.TensorSpec([], tf.string)).structured_outputs,
+        tf.function(self._prepare)
+        .get_concrete_function(tf.TensorSpec([], tf.string))
+        .structured_outputs,
       )
       views = tf.map_fn(self._prepare, encoded, fn_output_signature=spec)
       probabilities = self._predictor(views)
@@ -54,7 +58,11 @@ class _Served(tf.Module):
 
 
 def export(
-  folder: Path, model: contracts.Model, predictor: contracts.Predictor, labels: tuple[str, ...], version: int
+  folder: Path,
+  model: contracts.Model,
+  predictor: contracts.Predictor,
+  labels: tuple[str, ...],
+  version: int,
 ) -> Path:
   """Writes `<folder>/<predictor>/<version>`, published by a rename that servers see at once.
 

@@ -39,7 +39,9 @@ def run(
   measured = evaluator()
   lines = workdirs.result_lines("evaluate", folder.name, step, evaluator.protocol, measured)
   folder.append_results(lines)
-  table = rich.table.Table("metric", "value", "images", "protocol", title=f"{folder.name}, step {step}")
+  table = rich.table.Table(
+    "metric", "value", "images", "protocol", title=f"{folder.name}, step {step}"
+  )
   for line in lines:
     value = f"{line['value']:.2%}"
     table.add_row(line["metric"], value, f"{line['count']:,}", line["protocol"])

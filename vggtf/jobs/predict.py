@@ -55,7 +55,7 @@ def _newest(export: Path, predictor: str | None) -> Path:
     predictor = predictors[0]
   if predictor not in predictors:
     raise errors.UsageError(
-      f"predict.run.predictor = {predictor!r}: exported are {', '.join(predictors)}; choose one with "
-      "--gin_param"
+      f"predict.run.predictor = {predictor!r}: exported are {', '.join(predictors)}; choose "
+      "one with --gin_param"
     )
   return max((export / predictor).glob("[0-9]*"), key=lambda path: int(path.name))

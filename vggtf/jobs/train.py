@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 
 import tensorflow as tf
-from absl import logging
 
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import shards
 from vggtf.training import checkpoint, hooks, loop, step, stopping
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -78,7 +80,16 @@ def run(
   feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
   evaluator = evaluator(net, data_dir)
   take_steps = step.TrainStep(
-    strategy, net, loss(), decay, update, rate, done, feed.batch_size, seed, step.compiles(jit_compile)
+    strategy,
+    net,
+    loss(),
+    decay,
+    update,
+    rate,
+    done,
+    feed.batch_size,
+    seed,
+    step.compiles(jit_compile),
   )
   workdirs.write_text(folder.operative_config, configuration.operative_text())
 
@@ -86,9 +97,9 @@ def run(
   checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   first = checkpoints.restore_newest(state) or 0
   if first >= steps:
-    logging.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
+    _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
     return
-  logging.info("training from step %d to %d in %s", first, steps, folder.path)
+  _log.info("training from step %d to %d in %s", first, steps, folder.path)
 
   def save(at: int, error: float | None = None) -> None:
     checkpoints.save(state, at, error)
@@ -100,8 +111,10 @@ def run(
 
   def tell(at: int, measured: dict[str, metrics.Mean]) -> None:
     validation.scalars({name: mean.value for name, mean in measured.items()}, at)
-    folder.append_results(workdirs.result_lines("train", folder.name, at, evaluator.protocol, measured))
-    logging.info(
+    folder.append_results(
+      workdirs.result_lines("train", folder.name, at, evaluator.protocol, measured)
+    )
+    _log.info(
       "step %d: validation top-1 error %.2f %%, top-5 error %.2f %% (%s)",
       at,
       100 * measured["top1_error"].value,
@@ -138,7 +151,8 @@ def run(
     if reached < steps:
       save(reached)
       raise errors.Preempted(
-        f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on from it"
+        f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
+        "from it"
       )
 
 
@@ -163,17 +177,19 @@ def _keep(
   """Writes configuration and facts where a run begins; checks them where it goes on."""
   if folder.config.exists() and folder.config.read_text() != text and not allow_config_change:
     kept = folder.config.read_text().splitlines()
-    diff = "\n".join(difflib.unified_diff(kept, text.splitlines(), "kept", "given", n=0, lineterm=""))
+    diff = "\n".join(
+      difflib.unified_diff(kept, text.splitlines(), "kept", "given", n=0, lineterm="")
+    )
     raise errors.UsageError(
-      f"the run in {folder.path} has another configuration; take another --workdir, or allow it with "
-      f"--gin_param='train.run.allow_config_change = True'\n{diff}"
+      f"the run in {folder.path} has another configuration; take another --workdir, or allow it "
+      f"with --gin_param='train.run.allow_config_change = True'\n{diff}"
     )
   if folder.facts.exists():
     before = folder.read_facts()
     if before.manifest_sha256 != facts.manifest_sha256:
       raise errors.UsageError(
-        f"the run in {folder.path} was trained on {before.data_dir}, {facts.data_dir} holds other data; "
-        "take another --workdir"
+        f"the run in {folder.path} was trained on {before.data_dir}, {facts.data_dir} holds other "
+        "data; take another --workdir"
       )
   workdirs.write_text(folder.config, text)
   folder.write_facts(facts)

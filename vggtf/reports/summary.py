@@ -18,7 +18,9 @@ def table(run: workdir.Workdir) -> rich.table.Table:
     newest[result["job"], result["protocol"], result["metric"]] = result
   for (job, protocol, metric), result in newest.items():
     if job == "train" and metric == "top1_error":
-      rows.add_row("trained", f"{result['step']:,} steps; validation error {result['value']:.2%} ({protocol})")
+      rows.add_row(
+        "trained", f"{result['step']:,} steps; validation error {result['value']:.2%} ({protocol})"
+      )
   for (job, protocol, metric), result in newest.items():
     if job == "evaluate":
       name = metric.replace("_error", " error").replace("top", "top-")

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
-from absl import logging
 
 from vggtf import contracts, errors, workdir
+
+_log = logging.getLogger(__name__)
 
 _COMMIT = "COMMIT.json"
 _ASIDE = ".writing-"
@@ -83,9 +85,11 @@ class Checkpoints:
       if problem is None:
         restore(state, self.prefix(step))
         return step
-      logging.warning("checkpoint of step %d is damaged (%s): moved to %s", step, problem, _CORRUPT)
+      _log.warning("checkpoint of step %d is damaged (%s): moved to %s", step, problem, _CORRUPT)
       (self._folder / _CORRUPT).mkdir(exist_ok=True)
-      os.rename(self._path(step), self._folder / _CORRUPT / f"{self._path(step).name}-{os.getpid()}")
+      os.rename(
+        self._path(step), self._folder / _CORRUPT / f"{self._path(step).name}-{os.getpid()}"
+      )
     if found:
       raise errors.IntegrityError(
         f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again in "
@@ -114,7 +118,7 @@ class Checkpoints:
       problem = self._problem(step)
       if problem is None:
         return step
-      logging.warning("checkpoint of step %d is damaged (%s): passed over", step, problem)
+      _log.warning("checkpoint of step %d is damaged (%s): passed over", step, problem)
     raise errors.IntegrityError(f"every checkpoint in {self._folder} is damaged")
 
   def prefix(self, step: int) -> str:

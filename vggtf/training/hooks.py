@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import rich.progress
 import tensorflow as tf
-from absl import logging
 
 from vggtf import contracts, errors, metrics
+
+_log = logging.getLogger(__name__)
 
 
 class StopOnNonFinite:
@@ -44,7 +46,7 @@ class WarnStuck:
     stuck = abs(progress.scalars["loss"] - self._chance) < 0.01 * self._chance
     if stuck and not self._warned:
       self._warned = True
-      logging.warning(
+      _log.warning(
         "the loss is still ln(classes) = %.3f after %d steps: the net has learnt nothing. Use "
         "Glorot or He initialisation, or batch norm, or a shallower net",
         self._chance,
@@ -87,7 +89,7 @@ class Console:
         self._bar.stop()
     else:
       eta = time.strftime("%H:%M:%S", time.gmtime(remaining))
-      logging.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, eta)
+      _log.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, eta)
 
 
 class TensorBoard:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 
-from absl import logging
+_log = logging.getLogger(__name__)
 
 
 class StopRequest:
@@ -32,7 +33,7 @@ class StopRequest:
     if self.requested:
       os._exit(128 + number)
     self.requested = True
-    logging.info(
+    _log.info(
       "%s: saving a checkpoint after this step; once more ends the run at once",
       signal.Signals(number).name,
     )
