@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vggtf import schema
 
-# libjpeg's accurate integer DCT: TensorFlow's default differs from other decoders by up to 3 levels.
+# libjpeg's accurate integer DCT; TensorFlow's default is up to 3 levels from other decoders.
 _DCT = "INTEGER_ACCURATE"
 _KERNEL = "keyscubic"  # the cubic of Pillow's BICUBIC and of tf.image.resize(antialias=True)
 _KERNEL_RADIUS = 2

@@ -87,8 +87,9 @@ def _job(name: str):
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-  """Keeps the notes that TensorFlow's libraries print while they load, whatever the log level, from
-  burying ours. TF_CPP_MIN_LOG_LEVEL=0 shows them.
+  """Hides the notes that TensorFlow's libraries print while they load, whatever the log level.
+
+  TF_CPP_MIN_LOG_LEVEL=0 shows them.
   """
   if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
     yield

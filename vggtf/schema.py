@@ -6,8 +6,8 @@ stays the same whatever the shards, `image/scale`, the length of the smallest si
 `image/original_{height,width}`.
 
 No TensorFlow here: Beam workers write with this file and must not spend 600 MB and seconds on it.
-The Example message is therefore described below, in a descriptor pool of its own so that it can live
-beside TensorFlow's in one process.
+The Example message is therefore described below, in a descriptor pool of its own, so that it can
+live beside TensorFlow's in one process.
 """
 
 import dataclasses
@@ -116,7 +116,7 @@ def decode(serialized: bytes, where: str) -> Record:
     example.ParseFromString(serialized)
   except DecodeError:
     raise errors.IntegrityError(
-      f"{where}: the record is not a tf.train.Example; convert the data again with data_tools.convert"
+      f"{where}: not a tf.train.Example; convert the data again with data_tools.convert"
     ) from None
   features = example.features.feature
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from vggtf import contracts, errors, images, schema
+from vggtf import contracts, errors, images, manifest, schema
 from vggtf.data import order, shards, train_view
 
 _BLOCK = 32  # records a call
@@ -28,7 +28,7 @@ class TrainingFeed:
     data_dir: a converted data set.
     side: of the crops, pixels; the net's input size.
     seed: of order and views.
-    view: what is seen of each image.
+    view: makes what is seen of each image from the set's statistics.
     batch_size: images of a global batch.
     split: which images.
   """
@@ -38,7 +38,7 @@ class TrainingFeed:
     data_dir: str,
     side: int,
     seed: int,
-    view: train_view.TrainView,
+    view: Callable[[manifest.Statistics], train_view.TrainView],
     batch_size: int = 256,
     split: str = "train",
   ):
@@ -48,6 +48,7 @@ class TrainingFeed:
         f"TrainingFeed.batch_size = {batch_size}: expected 1 to {records.count}, the images of the "
         f"split {split!r}"
       )
+    view = view(records.manifest.statistics)
     if side > view.scale_min:
       raise errors.UsageError(
         f"crops of {side} pixels do not fit into images of smallest side {view.scale_min}: raise "

@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from vggtf import errors, images
+from vggtf import errors, images, manifest
 
 # Which of an image's uniform numbers decides what.
 _SCALE, _ROW, _COLUMN, _FLIP, _COLOUR = 0, 1, 2, 3, slice(4, 10)
 
-# Covariance of ImageNet's RGB pixels in levels of 0..255: eigenvalues and, as columns, eigenvectors
-# as Torch's ResNet training published them (for pixels in 0..1).
-IMAGENET_EIGENVALUES = tuple(255.0**2 * value for value in (0.2175, 0.0188, 0.0045))
-IMAGENET_EIGENVECTORS = (
-  (-0.5675, 0.7192, 0.4009),
-  (-0.5808, -0.0045, -0.8140),
-  (-0.5836, -0.6948, 0.4203),
-)
-
 
 class ColourShift:
-  """Adds a random colour along the principal components of the RGB pixels (Krizhevsky 2012).
+  """Adds a random colour along the principal components of the training set's RGB pixels.
 
-  shift = sum over i of v_i a_i s_i, a_i ~ N(0, std). The papers leave the length of a component
-  open: "root" takes s = sqrt(eigenvalue) (the components' standard deviations; MatConvNet),
-  "eigenvalue" takes s = the eigenvalue of pixels in 0..1, in units of 255 (Torch's ResNet code),
-  about half as strong on ImageNet. docs/fidelity.md.
+  shift = sum over i of v_i a_i s_i, a_i ~ N(0, std) (Krizhevsky 2012, which section 3.1 refers to).
+  How long a component is, they leave open: "root" takes s = sqrt(eigenvalue), the component's
+  standard deviation (MatConvNet); "eigenvalue" takes s = the eigenvalue of pixels in 0..1, in units
+  of 255 (Torch's ResNet code), half as strong on ImageNet. See docs/fidelity.md.
+
+  Args:
+    covariance: [3][3], of RGB pixels in levels of 0..255; the manifest's.
+    std: of the random factors.
+    length: "root" or "eigenvalue".
   """
 
-  def __init__(
-    self,
-    std: float = 0.1,
-    length: str = "root",
-    eigenvalues: tuple[float, ...] = IMAGENET_EIGENVALUES,
-    eigenvectors: tuple[tuple[float, ...], ...] = IMAGENET_EIGENVECTORS,
-  ):
+  def __init__(self, covariance: Sequence[Sequence[float]], std: float = 0.1, length: str = "root"):
     if length not in ("root", "eigenvalue"):
       raise errors.UsageError(f"ColourShift.length = {length!r}: expected 'root' or 'eigenvalue'")
-    values = np.asarray(eigenvalues, np.float64)
+    values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
+    values = np.maximum(values, 0)  # of grey pictures two are 0, give or take rounding
     scale = np.sqrt(values) if length == "root" else values / 255.0
-    self._axes = (np.asarray(eigenvectors) * std * scale).astype(np.float32)
+    self._axes = (vectors * std * scale).astype(np.float32)
 
   def __call__(self, image: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Returns the uint8 image shifted, rounded and saturated; `uniform` is float32 [6]."""
@@ -55,25 +47,28 @@ class TrainView:
   """A random view: S ~ U[scale_min, scale_max], a crop of the image at S, a flip, a colour shift.
 
   Args:
+    statistics: of the training set.
     scale_min: smallest S, pixels; equal to `scale_max` for training at a fixed scale.
     scale_max: largest S.
     flip: whether half of the crops are mirrored. Not for digits.
-    colour_shift: a `ColourShift` or None.
+    colour_shift: makes a `ColourShift` from the set's covariance; None for none.
   """
 
   def __init__(
     self,
+    statistics: manifest.Statistics,
     scale_min: int = 256,
     scale_max: int = 256,
     flip: bool = True,
-    colour_shift: ColourShift | None = None,
+    colour_shift: Callable[..., ColourShift] | None = None,
   ):
     if not 0 < scale_min <= scale_max:
       raise errors.UsageError(
         f"TrainView.scale_min = {scale_min}, scale_max = {scale_max}: expected 0 < min <= max"
       )
     self.scale_min, self.scale_max = scale_min, scale_max
-    self._flip, self._colour_shift = flip, colour_shift
+    self._flip = flip
+    self._colour_shift = colour_shift and colour_shift(statistics.covariance_rgb)
 
   def scale(self, uniform: np.ndarray) -> int:
     """Returns S for one image, from its uniform numbers (float32 [DRAWS])."""

@@ -54,7 +54,7 @@ def run(
     feed: the training batches; called with `data_dir`, `side` and `seed`.
     evaluator: measures the validation error; called with the net and `data_dir`.
     strategy: where it all runs.
-    steps: how long to train.
+    steps: how long to train; 0 saves the net as it is drawn.
     evaluate_every: steps between validations; a plateau schedule hears of each.
     checkpoint_every: steps between checkpoints.
     log_every: steps between lines on the console and points in TensorBoard.
@@ -96,6 +96,8 @@ def run(
   state = tf.train.Checkpoint(model=net, optimizer=update, schedule=rate, step=done)
   checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   first = checkpoints.restore_newest(state) or 0
+  if steps == 0:
+    checkpoints.save(state, 0)
   if first >= steps:
     _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
     return

@@ -6,7 +6,7 @@ from vggtf import contracts, errors, images
 
 
 class Dense:
-  """Applies the fully-convolutional net to the whole image at smallest side `scale` (the paper's Q).
+  """Applies the fully-convolutional net to the whole image at smallest side `scale` (Q).
 
   The class-score map is averaged over space, then comes the softmax; the posteriors of the image
   and of its mirror image are averaged.

@@ -4,7 +4,8 @@
 
 COMMIT.json, written last, lists the sha256 of the other files. tf.train.CheckpointManager would
 start from step 0 without a word when its state file is damaged, and never falls back to an older
-checkpoint; here the newest that verifies is used, and a run whose checkpoints are all damaged stops.
+checkpoint; here the newest that verifies is used, and a run whose checkpoints are all damaged
+stops.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class Checkpoints:
       )
     if found:
       raise errors.IntegrityError(
-        f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again in "
-        "another --workdir"
+        f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again "
+        "in another --workdir"
       )
     return None
 

@@ -10,8 +10,9 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest:
-  """Watches for the signals while it is entered; enter it after a strategy was made, whose
-  collective runtime would otherwise swallow SIGTERM.
+  """Watches for the signals while it is entered.
+
+  Enter it after a strategy was made, whose collective runtime would otherwise swallow SIGTERM.
 
   requested: whether a signal came.
   """
