@@ -37,7 +37,7 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
     IntegrityError: there is no manifest, or it is damaged: nothing can be checked against it.
   """
   content = _read_manifest(folder)
-  ids: dict[str, list[str]] = {}
+  ids: dict[tuple[str, int], str] = {}  # of the first sound copy of each shard
   for scale in content.scales:
     for split in content.splits:
       name = f"{sharding.scale_folder(scale)}/{split}"
@@ -50,11 +50,11 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
       ]
       problems = [problem for findings in found for problem in findings.problems]
       problems += _compare_totals(name, found, content, split)
-      first = ids.setdefault(split, [findings.ids for findings in found])
-      for shard, findings, expected in zip(shards, found, first, strict=False):
-        if findings.ids and expected and findings.ids != expected:
-          what = f"holds other images, or in another order, than scale {content.scales[0]}"
-          problems.append(Problem(shard.path, None, f"{what}; convert again"))
+      for at, (shard, findings) in enumerate(zip(shards, found, strict=True)):
+        sound = not findings.problems
+        if sound and findings.ids != ids.setdefault((split, at), findings.ids):
+          what = "holds other images than the same shard of a smaller scale; convert again"
+          problems.append(Problem(shard.path, None, what))
       if scale == content.scales[0] and split == "train" and decode is None and not problems:
         problems += _compare_statistics(found, content)
       yield Section(

@@ -51,7 +51,7 @@ class Findings:
   decoded: int = 0
   ids: str = ""
   labels: Counter = dataclasses.field(default_factory=Counter)
-  moments: statistics.Moments = statistics.Moments()
+  moments: statistics.Moments = dataclasses.field(default_factory=statistics.Moments)
   problems: list[Problem] = dataclasses.field(default_factory=list)
 
 

@@ -1,0 +1,78 @@
+"""Beam's options without its forgiveness, its downloads and its exception types."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+
+from data_tools import runner
+from vggtf import errors
+
+
+@pytest.mark.parametrize("given", [[], ["--runner=DirectRunner"], ["--runner", "direct"]])
+def test_local_runner_downloads_nothing(given, capsys):
+  options = runner.parse_options(given, ())
+  assert options.view_as(StandardOptions).runner == "FnApiRunner"
+  assert "running here, with FnApiRunner" in capsys.readouterr().err
+
+
+def test_named_runner_is_kept(capsys):
+  given = ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--direct_num_workers", "3"]
+  options = runner.parse_options(given, ())
+  assert options.view_as(StandardOptions).runner == "PortableRunner"
+  assert options.view_as(DirectOptions).direct_num_workers == 3
+  assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+  ("given", "said"),
+  [
+    (["--direct_num_worker=4"], "unknown option --direct_num_worker; did you mean --direct_num_w"),
+    (["--qualty=4"], "unknown option --qualty; did you mean --quality?"),
+    (["--streaming", "--jbo_name", "x"], "unknown option --jbo_name; did you mean --job_name?"),
+    (["--direct_num_workers=abc"], "argument --direct_num_workers: invalid int value: 'abc'"),
+    (["x"], "unexpected argument 'x'"),
+    (["-x"], "unknown option --x"),
+  ],
+)
+def test_options_that_beam_would_ignore_are_refused(given, said, capsys):
+  with pytest.raises(errors.UsageError) as caught:
+    runner.parse_options(given, {"--quality"})
+  assert said in str(caught.value)
+  assert capsys.readouterr().err == ""
+
+
+def test_unknown_runner_is_a_usage_error():
+  with pytest.raises(errors.UsageError, match=r"Valid values are .*FnApiRunner"):
+    runner.run(runner.parse_options(["--runner=Nope"], ()), lambda pipeline: None)
+
+
+def refuse(element):
+  raise errors.IntegrityError(f"{element} is damaged; copy it again")
+
+
+def fail(element):
+  raise ZeroDivisionError(element)
+
+
+@pytest.mark.parametrize("mode", ["in_memory", "multi_threading"])
+def test_errors_of_workers_keep_type_and_message(mode):
+  options = runner.parse_options([f"--direct_running_mode={mode}", "--direct_num_workers=2"], ())
+  with pytest.raises(errors.IntegrityError, match=r"^x is damaged; copy it again$"):
+    runner.run(options, lambda p: p | beam.Create(["x"]) | beam.Map(refuse))
+
+
+def test_bugs_stay_bugs():
+  options = runner.parse_options([], ())
+  with pytest.raises(ZeroDivisionError):
+    runner.run(options, lambda p: p | beam.Create(["x"]) | beam.Map(fail))
+
+
+def test_errors_are_recovered_from_the_text_of_a_traceback():
+  text = (
+    "Traceback (most recent call last):\n  File x\nvggtf.errors.EnvironmentFault: no space\n\n"
+    "During handling\n\nvggtf.errors.EnvironmentFault: no space [while running 'WriteShards']\n"
+  )
+  recovered = runner.recover(RuntimeError(text))
+  assert type(recovered) is errors.EnvironmentFault
+  assert str(recovered) == "no space"
+  assert runner.recover(RuntimeError("Channel closed prematurely.")) is None

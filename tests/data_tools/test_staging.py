@@ -1,0 +1,156 @@
+"""The folder appears whole or not at all, whatever happens on the way."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from data_tools.staging import stage, write_durably
+from vggtf import errors
+
+
+@pytest.fixture
+def output(tmp_path):
+  return tmp_path / "sub" / "out"
+
+
+def fill(output, overwrite=False, text="new"):
+  with stage(str(output), overwrite) as folder:
+    write_durably(folder, "a", text)
+
+
+def test_finished_folder_has_its_name_and_nothing_else(output):
+  fill(output)
+  assert os.listdir(output.parent) == ["out"]
+  assert os.listdir(output) == ["a"]
+  assert (output / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_failure_leaves_nothing(output, error):
+  def fail():
+    with stage(str(output), False) as folder:
+      write_durably(folder, "a", "half")
+      assert not output.exists()
+      raise error
+
+  with pytest.raises(error):
+    fail()
+  assert os.listdir(output.parent) == []
+
+
+def test_empty_output_is_used(output):
+  output.mkdir(parents=True)
+  fill(output, text="used")
+  assert (output / "a").read_text() == "used"
+
+
+def test_full_output_is_refused_and_untouched(output):
+  fill(output, text="old")
+  with pytest.raises(errors.UsageError, match=r"is not empty.*--overwrite"):
+    fill(output)
+  assert (output / "a").read_text() == "old"
+
+
+def test_file_in_the_way_is_refused(output):
+  output.parent.mkdir()
+  output.write_text("a file")
+  with pytest.raises(errors.UsageError, match="is a file"):
+    fill(output, overwrite=True)
+
+
+def test_overwriting_replaces_at_the_end(output):
+  fill(output, text="old")
+  with stage(str(output), True) as folder:
+    write_durably(folder, "b", "new")
+    assert (output / "a").read_text() == "old"
+  assert os.listdir(output) == ["b"]
+  assert os.listdir(output.parent) == ["out"]
+
+
+def test_failed_overwriting_keeps_the_old(output):
+  fill(output, text="old")
+  with pytest.raises(ValueError, match="stop"), stage(str(output), True):
+    raise ValueError("stop")
+  assert (output / "a").read_text() == "old"
+  assert os.listdir(output.parent) == ["out"]
+
+
+def test_failed_renaming_brings_the_old_back(output, monkeypatch):
+  fill(output, text="old")
+  rename = os.rename
+
+  def refuse(source, target):
+    if str(source).endswith(".incomplete"):
+      raise OSError(5, "Input/output error")
+    rename(source, target)
+
+  monkeypatch.setattr(os, "rename", refuse)
+  with pytest.raises(OSError, match="Input/output"):
+    fill(output, overwrite=True)
+  assert (output / "a").read_text() == "old"
+
+
+def test_kill_between_the_renames_is_mended(output):
+  fill(output, text="old")
+  os.rename(output, f"{output}.replaced-by-vggtf")
+  with pytest.raises(errors.UsageError, match="is not empty"):
+    fill(output)
+  assert (output / "a").read_text() == "old"
+
+
+def test_broken_off_run_is_swept(output):
+  left = output.parent / "out.incomplete"
+  (left / "scale_32").mkdir(parents=True)
+  (left / "scale_32" / "train-00000-of-00001.tmp-1").write_text("half")
+  (left / "owner.json").write_text("{}")
+  fill(output)
+  assert os.listdir(output) == ["a"]
+
+
+def test_foreign_folder_is_not_swept(output):
+  left = output.parent / "out.incomplete"
+  left.mkdir(parents=True)
+  (left / "thesis.txt").write_text("years")
+  with pytest.raises(errors.UsageError, match="something else"):
+    fill(output)
+  assert (left / "thesis.txt").read_text() == "years"
+
+
+def test_second_process_is_refused_and_names_the_first(output, repository):
+  program = (
+    "import sys\nfrom data_tools.staging import stage\n"
+    "with stage(sys.argv[1], False): print('in', flush=True); sys.stdin.read()\n"
+  )
+  first = subprocess.Popen(
+    [sys.executable, "-c", program, str(output)],
+    cwd=repository,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  try:
+    assert first.stdout.readline() == b"in\n"
+    with pytest.raises(errors.UsageError, match=f"another process .pid {first.pid} on"):
+      fill(output)
+    first.kill()  # the lock ends with its owner
+    first.wait()
+    fill(output)
+  finally:
+    first.kill()
+    first.communicate()
+  assert (output / "a").read_text() == "new"
+
+
+def test_text_is_whole_or_absent(tmp_path, monkeypatch):
+  write_durably(str(tmp_path), "a.json", json.dumps({"ä": 1}))
+  assert json.loads((tmp_path / "a.json").read_bytes()) == {"ä": 1}
+
+  def refuse(_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, "fsync", refuse)
+  with pytest.raises(errors.EnvironmentFault, match=r"b\.json: No space left"):
+    write_durably(str(tmp_path), "b.json", "x")
+  assert os.listdir(tmp_path) == ["a.json"]
