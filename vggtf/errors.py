@@ -7,7 +7,10 @@ of ours: it keeps its traceback and exits with 1.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class VggtfError(Exception):
@@ -50,6 +53,18 @@ class Preempted(VggtfError):
   """Stopped on request after a saved checkpoint; the same command goes on from there."""
 
   exit_code = 42
+
+
+def choose(option: str, name: str | None, known: Mapping[str | None, T]) -> T:
+  """Returns `known[name]`, the choice that a configuration made by name.
+
+  Raises:
+    UsageError: there is no such name; the message tells the option, what was given and what exists.
+  """
+  if name not in known:
+    names = ", ".join(repr(one) for one in known)
+    raise UsageError(f"{option} = {name!r} is unknown: choose one of {names}")
+  return known[name]
 
 
 def run_command(command: Callable[[], int | None]) -> int:

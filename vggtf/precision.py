@@ -19,8 +19,4 @@ def compute_type(name: str) -> tf.DType:
   Raises:
     UsageError: `name` is none of `COMPUTE_TYPES`.
   """
-  if name not in COMPUTE_TYPES:
-    raise errors.UsageError(
-      f"compute_dtype={name!r} is unknown: choose one of {', '.join(COMPUTE_TYPES)}"
-    )
-  return COMPUTE_TYPES[name]
+  return errors.choose("compute_dtype", name, COMPUTE_TYPES)

@@ -29,12 +29,12 @@ class ColourShift:
   """
 
   def __init__(self, covariance: Sequence[Sequence[float]], std: float = 0.1, length: str = "root"):
-    if length not in ("root", "eigenvalue"):
-      raise errors.UsageError(f"ColourShift.length = {length!r}: expected 'root' or 'eigenvalue'")
     values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
     values = np.maximum(values, 0)  # of grey pictures two are 0, give or take rounding
-    scale = np.sqrt(values) if length == "root" else values / 255.0
-    self._axes = (vectors * std * scale).astype(np.float32)
+    lengths = {"root": np.sqrt(values), "eigenvalue": values / 255.0}
+    self._axes = (vectors * std * errors.choose("ColourShift.length", length, lengths)).astype(
+      np.float32
+    )
 
   def __call__(self, image: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Returns the uint8 image shifted, rounded and saturated; `uniform` is float32 [6]."""

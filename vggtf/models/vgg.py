@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from vggtf import contracts, errors, precision
-from vggtf.nn import choices, heads, initializers, layers, norms
+from vggtf.nn import heads, initializers, layers, norms
 
 LRN = "LRN"
 
@@ -80,7 +80,7 @@ class VGG(tf.Module):
     _check(dropout=dropout, width=width, mean_rgb=mean_rgb)
     self.classes = classes
     self.input_size = input_size
-    self._blocks = _name_layers(choices.choose("config", config, CONFIGS))
+    self._blocks = _name_layers(errors.choose("config", config, CONFIGS))
     self._dropout = dropout
     self._lrn = norms.LocalResponse(lrn_form)
     self._pool_rounding = pool_rounding
@@ -88,7 +88,7 @@ class VGG(tf.Module):
     self.mean_rgb = tf.Variable(mean_rgb, trainable=False, dtype=tf.float32, name="mean_rgb")
     self.layers = {}
     self.norms = {}
-    make_norm = choices.choose("norm", norm, NORMS)
+    make_norm = errors.choose("norm", norm, NORMS)
 
     initializer = initializer or initializers.Glorot()
     channels = 3

@@ -5,7 +5,8 @@ Maps are [N, H, W, C]. A layer computes in the type of the map it is given (vggt
 
 import tensorflow as tf
 
-from vggtf.nn import choices, hashing, initializers
+from vggtf import errors
+from vggtf.nn import hashing, initializers
 
 # Caffe rounds the side of a pooled map up: its last window may reach over the border.
 POOL_PADDING = {"floor": "VALID", "ceil": "SAME"}
@@ -64,13 +65,13 @@ def max_pool(maps: tf.Tensor, rounding: str) -> tf.Tensor:
   Raises:
     UsageError: `rounding` is neither.
   """
-  padding = choices.choose("pool_rounding", rounding, POOL_PADDING)
+  padding = errors.choose("pool_rounding", rounding, POOL_PADDING)
   return tf.nn.max_pool2d(maps, ksize=2, strides=2, padding=padding)
 
 
 def pooled_side(side: int, rounding: str) -> int:
   """Returns the side of the map that `max_pool` makes of one of this side."""
-  choices.choose("pool_rounding", rounding, POOL_PADDING)
+  errors.choose("pool_rounding", rounding, POOL_PADDING)
   return side // 2 if rounding == "floor" else -(-side // 2)
 
 

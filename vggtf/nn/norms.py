@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from vggtf import contracts
-from vggtf.nn import choices
+from vggtf import contracts, errors
 
 
 class LocalResponseForm(NamedTuple):
@@ -36,7 +35,7 @@ class LocalResponse:
   """
 
   def __init__(self, form: str = "alexnet"):
-    self._form = choices.choose("lrn_form", form, LOCAL_RESPONSE_FORMS)
+    self._form = errors.choose("lrn_form", form, LOCAL_RESPONSE_FORMS)
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
     """Returns a tensor like `maps`, [N, H, W, C]."""

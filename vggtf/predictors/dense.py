@@ -29,10 +29,9 @@ class Dense:
       raise errors.UsageError(
         f"Dense.scale = {scale} is smaller than the net's input of {model.input_size} pixels"
       )
-    if average not in ("scores", "posteriors"):
-      raise errors.UsageError(f"Dense.average = {average!r}: expected 'scores' or 'posteriors'")
     self.scale = scale
     self._model, self._flip, self._average = model, flip, average
+    self._mean = errors.choose("Dense.average", average, _AVERAGES)
 
   def prepare(self, image: tf.Tensor) -> tf.Tensor:
     """Returns the whole image, uint8 [h, w, 3], its smallest side `scale`."""
@@ -50,7 +49,10 @@ class Dense:
     return f"dense Q={self.scale}, mean of {self._average}{flipped}"
 
   def _posteriors(self, views: tf.Tensor) -> tf.Tensor:
-    scores = self._model.score_map(views)
-    if self._average == "scores":
-      return tf.nn.softmax(tf.reduce_mean(scores, [1, 2]))
-    return tf.reduce_mean(tf.nn.softmax(scores), [1, 2])
+    return self._mean(self._model.score_map(views))
+
+
+_AVERAGES = {
+  "scores": lambda scores: tf.nn.softmax(tf.reduce_mean(scores, [1, 2])),
+  "posteriors": lambda scores: tf.reduce_mean(tf.nn.softmax(scores), [1, 2]),
+}
