@@ -10,5 +10,5 @@ def test_types():
 
 
 def test_unknown_type_is_refused_with_the_known_ones():
-  with pytest.raises(errors.UsageError, match=r"'float16' is unknown: .* float32, bfloat16"):
+  with pytest.raises(errors.UsageError, match=r"'float16' is unknown: .* 'float32', 'bfloat16'"):
     precision.compute_type("float16")
