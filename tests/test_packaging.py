@@ -89,6 +89,16 @@ def test_sdist_can_be_built_from(built):
   assert {"setup.py", "pyproject.toml", "LICENSE"} | files("gin", "*.gin") <= built["sdist"]
 
 
+def test_console_scripts_exist():
+  text = (ROOT / "setup.py").read_text(encoding="utf-8")
+  scripts = re.findall(r'"[\w-]+=([\w.]+):(\w+)"', text)
+  assert len(scripts) == 4
+  for module, function in scripts:
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    defined = {getattr(node, "name", None) for node in ast.parse(path.read_text("utf-8")).body}
+    assert function in defined, f"{path.relative_to(ROOT)} has no {function}()"
+
+
 def test_no_python_in_the_gin_folder():
   assert not files("gin", "*.py"), "it would shadow the gin library"
 
