@@ -27,6 +27,7 @@ with _silence():  # Beam warns of the absence of packages that only Google Cloud
 
 LOCAL_RUNNER = "FnApiRunner"
 _DIRECT_NAMES = ("direct", "directrunner", "switchingdirectrunner")
+_INTERRUPTED = re.compile(r"^KeyboardInterrupt\b", re.MULTILINE)
 _RAISED = re.compile(
   r"^vggtf\.errors\.(?P<kind>\w+): (?P<message>.*?)(?: \[while running .*)?$", re.MULTILINE
 )
@@ -78,6 +79,7 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
     UsageError: the runner is unknown or misses an option.
     EnvironmentFault: the runner's packages are not installed.
     VggtfError: what a worker raised, with its own type and message.
+    KeyboardInterrupt: Ctrl-C, wherever it arrived.
   """
   try:
     pipeline = beam.Pipeline(options=options)
@@ -89,14 +91,24 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
     build(pipeline)
     pipeline.run().wait_until_finish()
   except Exception as error:
-    raise recover(error) or error  # noqa: B904 - `recover` sets the cause
+    if recovered := recover(error):
+      raise recovered from error
+    raise
 
 
-def recover(error: Exception) -> errors.VggtfError | None:
-  """Returns the VggtfError that a worker raised, or None if it was something else.
+def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
+  """Returns what lies behind a runner's error, or None if that is a bug.
 
-  Runners pass an exception on as it is, with a suffix, or as the text of a traceback.
+  Runners pass an exception of a worker on as it is, with a suffix, or as the text of a traceback;
+  Ctrl-C in the middle of a call into C becomes a RuntimeError.
   """
+  if isinstance(error, RuntimeError) and _INTERRUPTED.search(str(error)):
+    return KeyboardInterrupt()
+  if "Channel closed prematurely" in str(error):  # FnApiRunner's words for a worker that is gone
+    return errors.EnvironmentFault(
+      "a worker process died: killed, or out of memory; run again, with fewer --direct_num_workers "
+      "if memory is short"
+    )
   if isinstance(error, errors.VggtfError):
     kind, message = type(error), re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
   else:
@@ -105,9 +117,7 @@ def recover(error: Exception) -> errors.VggtfError | None:
       return None
     kind = getattr(errors, raised[-1]["kind"])
     message = raised[-1]["message"]
-  recovered = kind(message)
-  recovered.__cause__ = error
-  return recovered
+  return kind(message)
 
 
 def _find_stray(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 from data_tools import sharding
+from data_tools.class_text import read_texts
 from data_tools.source import Item
 from vggtf import errors
 
@@ -54,7 +55,7 @@ def open_source(arguments: argparse.Namespace) -> "Folder":
         f"{folders['validation']}/; leave the flag out, or move that folder away"
       )
   keys = _find_classes(root, folders)
-  texts = _read_texts(arguments.class_text, keys) if arguments.class_text else {}
+  texts = read_texts(arguments.class_text, keys) if arguments.class_text else {}
   return Folder(
     root=root,
     folders=tuple(folders.items()),
@@ -180,32 +181,6 @@ def _find_classes(root: str, folders: dict[str, str]) -> list[str]:
         f"{', '.join(unknown[:5])}; expected the same class folders in both"
       )
   return keys
-
-
-def _read_texts(path: str, keys: list[str]) -> dict[str, str]:
-  """A line without a tab is split at its first space, as in ImageNet's own lists."""
-  texts: dict[str, str] = {}
-  try:
-    with open(path, encoding="utf-8") as file:
-      lines = file.read().splitlines()
-  except UnicodeDecodeError as error:
-    raise errors.UsageError(f"--class_text={path}: not UTF-8 text ({error.reason})") from None
-  except FileNotFoundError:
-    raise errors.UsageError(f"--class_text={path}: no such file") from None
-  for number, line in enumerate(lines, 1):
-    key, _, text = line.partition("\t" if "\t" in line else " ")
-    if not line.strip():
-      continue
-    if not text.strip() or key in texts:
-      what = f"second text for {key}" if key in texts else f"no text in {line!r}"
-      raise errors.UsageError(f"--class_text={path}, line {number}: {what}; expected key<TAB>text")
-    texts[key] = text.strip()
-  missing = [key for key in keys if key not in texts]
-  if missing:
-    raise errors.UsageError(
-      f"--class_text={path} lacks {len(missing)} of {len(keys)} classes: {', '.join(missing[:5])}"
-    )
-  return texts
 
 
 def _scan(folder: str) -> list[os.DirEntry]:

@@ -75,4 +75,12 @@ def test_errors_are_recovered_from_the_text_of_a_traceback():
   recovered = runner.recover(RuntimeError(text))
   assert type(recovered) is errors.EnvironmentFault
   assert str(recovered) == "no space"
-  assert runner.recover(RuntimeError("Channel closed prematurely.")) is None
+  assert runner.recover(RuntimeError("cannot be")) is None
+
+
+def test_dead_worker_and_interrupt_are_no_bugs():
+  dead = runner.recover(RuntimeError("Channel closed prematurely."))
+  assert type(dead) is errors.EnvironmentFault
+  assert "a worker process died" in str(dead)
+  interrupt = RuntimeError("KeyboardInterrupt [while running 'WriteShards']")
+  assert type(runner.recover(interrupt)) is KeyboardInterrupt
