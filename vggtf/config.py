@@ -20,6 +20,7 @@ from vggtf import contracts, errors
 
 _PACKAGE = Path(__file__).parent
 _JOBS = "vggtf.jobs."
+_MACRO = "gin.macro"
 # After the current folder, which gin tries first: a checkout's gin/, then a wheel's.
 _SEARCH_PATHS = (str(_PACKAGE.parent), str(_PACKAGE))
 
@@ -39,15 +40,18 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
       gin.add_config_file_search_path(path)
   gin.config.register_file_reader(*_remote_reader())
   logging.disable()  # gin logs every place where a file is not, then raises
+  read = set()  # by any stage: what an overlay has put out of use is no mistake
   try:
     for file in files:
       gin.parse_config_file(file)
+      read |= _read_bindings()
     for param in params:
       if "=" not in param:
         raise errors.UsageError(
           f"--gin_param={param!r} is not a binding; expected 'Name.parameter = value'"
         )
       gin.parse_config(param)
+      read |= _read_bindings()
     gin.finalize()
   except ImportError as error:
     raise errors.UsageError(
@@ -57,7 +61,7 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
     raise errors.UsageError(f"{_one_line(error)}{_suggestion(str(error))}") from error
   finally:
     logging.disable(logging.NOTSET)
-  _refuse_ignored()
+  _refuse_ignored(read)
 
 
 def text() -> str:
@@ -111,32 +115,48 @@ def _remote_reader() -> tuple[Callable, Callable]:
   return open_remote, is_remote
 
 
-def _refuse_ignored() -> None:
-  """Raises UsageError for bindings that no job would ever read, before anything is built."""
+def _read_bindings() -> set[tuple[str, str]]:
+  """Returns the (scope, selector) of all that the jobs' run() reach by references, as bound now."""
   bindings = gin.config._CONFIG  # gin-config is pinned: it has no public view of this
-  for (_, selector), params in bindings.items():
-    for name in params:
-      if name in contracts.SUPPLIED_BY_JOB:
-        raise errors.UsageError(
-          f"{selector}.{name} is bound, but it comes from the data's manifest; remove the binding"
-        )
-  reached = {key for key in bindings if key[1].startswith(_JOBS)}
-  frontier = list(reached)
+  references = list(gin.config.iterate_references(bindings))
+  scopes = {scope for reference in references for scope in reference.scopes}
+  read = {key for key in bindings if key[1].startswith(_JOBS)}
+  frontier = list(read)
   while frontier:
     for reference in gin.config.iterate_references(bindings[frontier.pop()]):
       scope, selector = reference.config_key
-      keys = {key for key in bindings if key[1] == selector and key[0] in (scope, "")}
-      frontier.extend(keys - reached)
-      reached |= keys
-  ignored = [
-    f"{'/'.join(filter(None, [scope, selector]))}.{name}" if selector != "gin.macro" else scope
-    for (scope, selector), params in bindings.items()
-    if (scope, selector) not in reached
+      keys = {
+        key
+        for key in bindings.keys() - read
+        if key[1] == selector
+        # A scope is still active in what is called within it; a macro's scope is its name.
+        and (key[0] == scope or (selector != _MACRO and set(key[0].split("/")) <= scopes | {""}))
+      }
+      frontier.extend(keys)
+      read |= keys
+  return read
+
+
+def _refuse_ignored(read: set[tuple[str, str]]) -> None:
+  """Raises UsageError for bindings that do nothing, before anything is built."""
+  bindings = [
+    (scope, selector, name)
+    for (scope, selector), params in gin.config._CONFIG.items()
     for name in params
   ]
+  for _, selector, name in bindings:
+    if name in contracts.SUPPLIED_BY_JOB:
+      raise errors.UsageError(
+        f"{selector}.{name} is bound, but it comes from the data's manifest; remove the binding"
+      )
+  ignored = [
+    scope if selector == _MACRO else "/".join(filter(None, [scope, f"{selector}.{name}"]))
+    for scope, selector, name in bindings
+    if (scope, selector) not in read
+  ]
   if ignored:
-    names = [key[0] for key in reached if key[1] == "gin.macro"]
-    close = difflib.get_close_matches(ignored[0], names, 1)
+    macros = [scope for scope, selector in read if selector == _MACRO]
+    close = difflib.get_close_matches(ignored[0], macros, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise errors.UsageError(
       f"nothing that a job builds would read: {', '.join(ignored)}.{hint} Remove it, or bind what "
@@ -145,7 +165,11 @@ def _refuse_ignored() -> None:
 
 
 def _one_line(error: Exception) -> str:
-  return " ".join(str(error).split())
+  """Returns the message, with the place of a syntax error, which its text leaves out."""
+  place = ""
+  if isinstance(error, SyntaxError):
+    place = f" in {error.filename or 'a binding'}: {error.text}"
+  return " ".join(f"{error}{place}".split())
 
 
 def _suggestion(message: str) -> str:

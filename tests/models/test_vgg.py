@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch_vgg
 
+from tests.models import torch_vgg
 from vggtf import contracts, errors
 from vggtf.models import vgg
 from vggtf.nn import initializers

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch_vgg
 
+from tests.models import torch_vgg
 from vggtf.models import vgg
 from vggtf.nn import initializers
 

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conformance import configurations
+
+# Trainable parameters at 1,000 classes: those of the VGG nets follow from table 1 by hand.
+PARAMETERS = {
+  "vgg11": 132_863_336,
+  "vgg11_lrn": 132_863_336,
+  "vgg13": 133_047_848,
+  "vgg16_1x1": 133_638_952,
+  "vgg16": 138_357_544,
+  "vgg19": 143_667_240,
+  # Convolutions 577,120, fc6 128 * 1024 + 1024, fc7 1024^2 + 1024, fc8 1024 * 1000 + 1000.
+  "quickstart": 2_783_816,
+}
+
+
+def test_every_configuration_has_its_count():
+  assert sorted(PARAMETERS) == configurations.NETS
+
+
+@pytest.mark.parametrize("name", configurations.NETS)
+def test_parameters(name):
+  with tf.Graph().as_default():  # shapes alone: nothing is drawn or allocated
+    net = configurations.constructor(name)(
+      classes=configurations.CLASSES, mean_rgb=configurations.MEAN_RGB
+    )
+    assert sum(np.prod(variable.shape) for variable in net.trainable_variables) == PARAMETERS[name]

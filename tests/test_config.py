@@ -1,0 +1,105 @@
+import pytest
+
+import gin
+from tests.conformance import configurations
+from vggtf import config, errors
+from vggtf.jobs import train
+
+
+@pytest.fixture(autouse=True)
+def _no_bindings_left():
+  yield
+  gin.clear_config()
+
+
+@pytest.mark.parametrize(
+  ("param", "message"),
+  [
+    ("vgg.VGG.widht = 0.5", "Did you mean width?"),
+    ("vgg.VGGG.width = 0.5", "Did you mean vgg.VGG?"),
+    ("MODLE = 3", "nothing that a job builds would read: MODLE. Did you mean MODEL?"),
+    ("Plateau.initial", "is not a binding"),
+    ("MODEL = @vgg.VGX", "No configurable matching"),
+    ("VGG.classes = 10", "comes from the data's manifest"),
+    ("vgg.VGG.width = 2 * 3", "vgg.VGG.width"),
+    ("validaton/centre.Centre.scale = 300", "validaton/vggtf.predictors.centre.Centre.scale"),
+  ],
+)
+def test_a_mistaken_binding_is_refused_before_anything_is_built(param, message):
+  with pytest.raises(errors.UsageError) as refused:
+    configurations.parse("vgg16", params=(param,))
+  assert message in str(refused.value)
+
+
+def test_a_binding_of_what_is_not_used_is_refused(tmp_path):
+  file = tmp_path / "own.gin"
+  file.write_text(
+    "from __gin__ import dynamic_registration\n"
+    'include "gin/vgg16.gin"\n'
+    "from vggtf.optimizers import schedules\n"
+    "schedules.Steps.boundaries = (1, 2)\n"
+  )
+  with pytest.raises(errors.UsageError, match=r"would read: vggtf.optimizers.schedules.Steps"):
+    config.parse([str(file)], [])
+
+
+def test_what_an_overlay_puts_out_of_use_is_no_mistake():
+  configurations.parse("vgg16", "eval/centre")
+  assert "Dense.scale" in config.text()
+
+
+def test_a_scope_reaches_what_is_called_within_it():
+  configurations.parse("vgg16", params=("validation/centre.Centre.scale = 300",))
+
+
+def test_later_files_and_then_bindings_win():
+  configurations.parse("vgg16", "with/scale_384", params=("TrainView.scale_max = 400",))
+  assert gin.query_parameter("train_view.TrainView.scale_min") == 384
+  assert gin.query_parameter("train_view.TrainView.scale_max") == 400
+
+
+def test_a_missing_file_names_where_it_was_looked_for():
+  with pytest.raises(errors.UsageError, match=r"gin/vgg61.gin.*Searched"):
+    config.parse(["gin/vgg61.gin"], [])
+
+
+def test_a_module_that_does_not_load_is_named(tmp_path):
+  file = tmp_path / "own.gin"
+  file.write_text("from __gin__ import dynamic_registration\nfrom my_nets import deep\n")
+  with pytest.raises(errors.UsageError, match="my_nets"):
+    config.parse([str(file)], [])
+
+
+def test_a_required_macro_that_nobody_binds_is_named():
+  with pytest.raises(errors.UsageError, match="MODEL"):
+    config.parse(["gin/base/jobs.gin"], [])
+
+
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  configurations.parse("vgg19")
+  assert "VGG.config = 'E'" in config.text()
+
+
+def test_unbound_names_what_a_job_still_needs():
+  gin.clear_config()
+  assert config.unbound(train.run, ["workdir", "data_dir", "configuration"])[:2] == [
+    "model",
+    "loss",
+  ]
+  configurations.parse("vgg16")
+  assert config.unbound(train.run, ["workdir", "data_dir", "configuration"]) == []
+
+
+def test_paper_recipe_is_what_vgg16_binds():
+  configurations.parse("vgg16")
+  for name, value in (
+    ("pipeline.TrainingFeed.batch_size", 256),
+    ("sgd.SGD.momentum", 0.9),
+    ("weight_decay.L2.decay", 5e-4),
+    ("vgg.VGG.dropout", 0.5),
+    ("schedules.Plateau.initial", 1e-2),
+    ("schedules.Plateau.drops", 3),
+    ("train.run.steps", 370_000),
+  ):
+    assert gin.query_parameter(name) == value
