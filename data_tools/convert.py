@@ -22,6 +22,11 @@ from data_tools.options import Options, parse_scales, parse_shards
 from vggtf import errors
 
 
+def cli() -> int:
+  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
+  return errors.run_command(main)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line.
 
@@ -168,4 +173,4 @@ def _check_rejected(rejected: int, content, options: Options, folder: str, outpu
 
 
 if __name__ == "__main__":
-  sys.exit(errors.run_command(main))
+  sys.exit(cli())

@@ -28,6 +28,11 @@ hold digits of the same writers, so errors measured here say nothing of writers 
 """
 
 
+def cli() -> int:
+  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
+  return errors.run_command(main)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line.
 
@@ -97,4 +102,4 @@ def _load():
 
 
 if __name__ == "__main__":
-  sys.exit(errors.run_command(main))
+  sys.exit(cli())

@@ -14,6 +14,11 @@ from data_tools import flags
 from vggtf import errors
 
 
+def cli() -> int:
+  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
+  return errors.run_command(main)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line.
 
@@ -80,4 +85,4 @@ def _parse_decode(text: str) -> int | None:
 
 
 if __name__ == "__main__":
-  sys.exit(errors.run_command(main))
+  sys.exit(cli())
