@@ -122,7 +122,7 @@ def decode(serialized: bytes, where: str) -> Record:
 
   def values(key: str, kind: str) -> list:
     if key not in features or not features[key].HasField(kind):
-      found = features[key].WhichOneof("kind") if key in features else "nothing"
+      found = (key in features and features[key].WhichOneof("kind")) or "nothing"
       raise errors.IntegrityError(
         f"{where}: record has {found} under the key {key!r}, expected {kind}; convert the data "
         f"again with this version's data_tools.convert (schema {VERSION})"
@@ -141,8 +141,13 @@ def decode(serialized: bytes, where: str) -> Record:
   def text(key: str) -> str:
     return one(key, "bytes_list").decode(errors="replace")
 
-  corners = (values(f"image/object/bbox/{side}", "float_list") for side in _BOX_KEYS)
+  corners = [values(f"image/object/bbox/{side}", "float_list") for side in _BOX_KEYS]
   labels = values("image/object/bbox/label", "int64_list")
+  if any(len(column) != len(labels) for column in corners):
+    raise errors.IntegrityError(
+      f"{where}: the keys image/object/bbox/* have {[*map(len, corners), len(labels)]} values, "
+      "expected one of each per box; convert the data again with data_tools.convert"
+    )
   return Record(
     id=text("image/id"),
     encoded=one("image/encoded", "bytes_list"),
