@@ -55,9 +55,10 @@ def scan(buffer, where: str) -> np.ndarray:
     if crc != _masked_crc(header[:8]):
       kind = f"not a TFRecord (starts with {header[:3].hex(' ')})" if not spans else "damaged"
       raise errors.IntegrityError(f"{where}: {kind}: wrong checksum at byte {at}")
-    if length + OVERHEAD > size - at:
+    left = size - at - OVERHEAD
+    if length > left:
       raise errors.IntegrityError(
-        f"{where}: record {len(spans)} claims {length} bytes, {size - at - OVERHEAD} are left"
+        f"{where}: record {len(spans)} claims {length} bytes, {max(0, left)} are left"
       )
     spans.append((at + _HEADER.size, length))
     at += length + OVERHEAD
