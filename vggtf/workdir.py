@@ -81,8 +81,11 @@ class Workdir:
   def append_results(self, lines: list[dict]) -> None:
     """Adds measurements to results.jsonl, whole lines in one write."""
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    descriptor = os.open(self.results, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(self.results, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+      size = os.fstat(descriptor).st_size
+      if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        text = "\n" + text  # a crash cut the last line short
       os.write(descriptor, text.encode())
     finally:
       os.close(descriptor)
@@ -127,8 +130,11 @@ def write_text(path: Path, text: str) -> None:
   """Writes a whole file or nothing: aside, to the disk, then renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   aside = path.with_name(f".{path.name}.{os.getpid()}")
-  with open(aside, "w") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(aside, path)
+  try:
+    with open(aside, "w", encoding="utf-8") as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(aside, path)
+  finally:
+    aside.unlink(missing_ok=True)  # it is there only if something failed
