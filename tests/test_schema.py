@@ -1,0 +1,243 @@
+import contextlib
+import dataclasses
+import fractions
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies
+
+from vggtf import errors, schema
+
+BOXES = (schema.Box(0.125, 0.25, 0.5, 1.0, 3), schema.Box(0.0, 0.1, 0.3, 0.7, 2))
+RECORD = schema.Record(
+  id="train/n02/x.JPEG",
+  encoded=b"\xff\xd8\xff\0\x80",
+  height=375,
+  width=500,
+  label=7,
+  synset="n02",
+  text="tench, Tinca tinca – Schleie",
+  filename="x.JPEG",
+  scale=256,
+  original_height=750,
+  original_width=1000,
+  boxes=BOXES,
+)
+
+
+def example_by_tensorflow(record: schema.Record) -> tf.train.Example:
+  def of_bytes(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+  def of_ints(*values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+  def of_floats(values):
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+  feature = {
+    "image/encoded": of_bytes(record.encoded),
+    "image/format": of_bytes(b"JPEG"),
+    "image/colorspace": of_bytes(b"RGB"),
+    "image/channels": of_ints(3),
+    "image/height": of_ints(record.height),
+    "image/width": of_ints(record.width),
+    "image/class/label": of_ints(record.label),
+    "image/class/synset": of_bytes(record.synset.encode()),
+    "image/class/text": of_bytes(record.text.encode()),
+    "image/filename": of_bytes(record.filename.encode()),
+    "image/id": of_bytes(record.id.encode()),
+    "image/scale": of_ints(record.scale),
+    "image/original_height": of_ints(record.original_height),
+    "image/original_width": of_ints(record.original_width),
+    "image/object/bbox/label": of_ints(*(box.label for box in record.boxes)),
+  }
+  for side in ("xmin", "ymin", "xmax", "ymax"):
+    feature[f"image/object/bbox/{side}"] = of_floats([getattr(box, side) for box in record.boxes])
+  return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def in_float32(record: schema.Record) -> schema.Record:
+  def rounded(box):
+    corners = (float(np.float32(side)) for side in (box.xmin, box.ymin, box.xmax, box.ymax))
+    return schema.Box(*corners, box.label)
+
+  return dataclasses.replace(record, boxes=tuple(map(rounded, record.boxes)))
+
+
+KEYS = sorted(
+  set(example_by_tensorflow(RECORD).features.feature)
+  - {"image/format", "image/colorspace", "image/channels"}
+)
+
+
+@pytest.mark.parametrize("boxes", [(), BOXES])
+def test_what_we_encode_is_the_example_that_tensorflow_builds(boxes):
+  record = dataclasses.replace(RECORD, boxes=boxes)
+  encoded = schema.encode(record)
+  assert tf.train.Example.FromString(encoded) == example_by_tensorflow(record)
+  built = example_by_tensorflow(record).SerializeToString(deterministic=True)
+  assert encoded == built
+
+
+def test_tensorflow_parses_it_by_the_classic_keys():
+  parsed = tf.io.parse_single_example(
+    schema.encode(RECORD),
+    {
+      "image/encoded": tf.io.FixedLenFeature([], tf.string),
+      "image/format": tf.io.FixedLenFeature([], tf.string),
+      "image/class/label": tf.io.FixedLenFeature([1], tf.int64),
+      "image/class/synset": tf.io.FixedLenFeature([], tf.string),
+      "image/class/text": tf.io.FixedLenFeature([], tf.string),
+      "image/filename": tf.io.FixedLenFeature([], tf.string),
+      "image/height": tf.io.FixedLenFeature([], tf.int64),
+      "image/width": tf.io.FixedLenFeature([], tf.int64),
+      "image/object/bbox/xmin": tf.io.VarLenFeature(tf.float32),
+      "image/object/bbox/ymax": tf.io.VarLenFeature(tf.float32),
+      "image/object/bbox/label": tf.io.VarLenFeature(tf.int64),
+    },
+  )
+  assert parsed["image/encoded"] == RECORD.encoded
+  assert parsed["image/format"] == b"JPEG"
+  assert parsed["image/class/label"] == [7]
+  assert parsed["image/class/synset"] == b"n02"
+  assert parsed["image/class/text"].numpy().decode() == RECORD.text
+  assert parsed["image/filename"] == b"x.JPEG"
+  assert (parsed["image/height"], parsed["image/width"]) == (375, 500)
+  assert parsed["image/object/bbox/xmin"].values.numpy().tolist() == [0.125, 0.0]
+  assert parsed["image/object/bbox/ymax"].values.numpy().tolist() == [1.0, np.float32(0.7)]
+  assert parsed["image/object/bbox/label"].values.numpy().tolist() == [3, 2]
+
+
+def test_what_tensorflow_builds_is_decoded():
+  serialized = example_by_tensorflow(RECORD).SerializeToString()
+  assert schema.decode(serialized, "a") == in_float32(RECORD)
+
+
+NUMBERS = strategies.integers(0, 2**63 - 1)
+FRACTIONS = strategies.floats(0, 1, width=32)
+
+
+@hypothesis.given(
+  strategies.builds(
+    schema.Record,
+    id=strategies.text(),
+    encoded=strategies.binary(),
+    height=NUMBERS,
+    width=NUMBERS,
+    label=strategies.integers(-(2**63), 2**63 - 1),
+    synset=strategies.text(),
+    text=strategies.text(),
+    filename=strategies.text(),
+    scale=NUMBERS,
+    original_height=NUMBERS,
+    original_width=NUMBERS,
+    boxes=strategies.lists(
+      strategies.builds(schema.Box, FRACTIONS, FRACTIONS, FRACTIONS, FRACTIONS, NUMBERS),
+      max_size=4,
+    ).map(tuple),
+  )
+)
+@hypothesis.settings(deadline=None)
+def test_any_record_comes_back_as_it_was(record):
+  encoded = schema.encode(record)
+  assert schema.decode(encoded, "a") == record
+  assert encoded == schema.encode(record)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named_with_file_and_cure(key):
+  example = example_by_tensorflow(RECORD)
+  del example.features.feature[key]
+  expected = rf"^train-00001 record 5: .* nothing under the key '{key}'.*convert the data again"
+  with pytest.raises(errors.IntegrityError, match=expected):
+    schema.decode(example.SerializeToString(), "train-00001 record 5")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_of_the_wrong_type_is_named(key):
+  example = example_by_tensorflow(RECORD)
+  kind = example.features.feature[key].WhichOneof("kind")
+  wrong = "bytes_list" if kind != "bytes_list" else "int64_list"
+  value = b"7" if wrong == "bytes_list" else 7
+  getattr(example.features.feature[key], wrong).value.append(value)
+  expected = rf"^a: record has {wrong} under the key '{key}', expected {kind}; convert the data"
+  with pytest.raises(errors.IntegrityError, match=expected):
+    schema.decode(example.SerializeToString(), "a")
+
+
+def test_a_feature_of_no_type_counts_as_nothing():
+  example = example_by_tensorflow(RECORD)
+  example.features.feature["image/class/label"].Clear()
+  with pytest.raises(errors.IntegrityError, match="has nothing under the key 'image/class/label'"):
+    schema.decode(example.SerializeToString(), "a")
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if "bbox" not in key])
+@pytest.mark.parametrize("number", [0, 2])
+def test_other_than_one_value_is_named(key, number):
+  example = example_by_tensorflow(RECORD)
+  feature = example.features.feature[key]
+  values = getattr(feature, feature.WhichOneof("kind")).value
+  values[:] = list(values) * number
+  expected = rf"^a: record has {number} values under the key '{key}', expected 1; convert the data"
+  with pytest.raises(errors.IntegrityError, match=expected):
+    schema.decode(example.SerializeToString(), "a")
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if "bbox" in key])
+def test_boxes_with_a_corner_too_few_are_named(key):
+  example = example_by_tensorflow(RECORD)
+  feature = example.features.feature[key]
+  del getattr(feature, feature.WhichOneof("kind")).value[-1]
+  with pytest.raises(errors.IntegrityError, match=r"^a: .*image/object/bbox.*convert the data"):
+    schema.decode(example.SerializeToString(), "a")
+
+
+@hypothesis.given(strategies.binary())
+@hypothesis.settings(deadline=None)
+def test_garbage_is_refused_by_name_and_never_by_another_error(garbage):
+  with pytest.raises(errors.IntegrityError, match=r"^a: .*convert the data again"):
+    schema.decode(garbage, "a")
+
+
+@hypothesis.given(strategies.data())
+@hypothesis.settings(deadline=None)
+def test_a_damaged_example_raises_no_other_error(data):
+  damaged = bytearray(schema.encode(RECORD))
+  at = data.draw(strategies.integers(0, len(damaged) - 1))
+  damaged[at] ^= data.draw(strategies.integers(1, 255))
+  with contextlib.suppress(errors.IntegrityError):
+    assert isinstance(schema.decode(bytes(damaged), "a"), schema.Record)
+
+
+SIDES = strategies.integers(1, 65_535)
+
+
+@hypothesis.given(SIDES, SIDES, SIDES)
+def test_sides_are_rounded_half_up(one, other, scale):
+  shortest, longest = sorted((one, other))
+  exact = fractions.Fraction(longest * scale, shortest)
+  assert schema.scaled_side(longest, shortest, scale) == math.floor(
+    exact + fractions.Fraction(1, 2)
+  )
+  assert schema.scaled_side(shortest, shortest, scale) == scale
+
+
+def test_a_half_goes_up():
+  assert schema.scaled_side(3, 2, 3) == 5  # 4.5
+  assert schema.scaled_side(5, 2, 1) == 3  # 2.5
+
+
+def test_sides_as_tensors_are_the_same():
+  sides = np.random.RandomState(0).randint(1, 65_536, (1000, 3))
+  shortest, longest = np.sort(sides[:, :2]).T
+  tensors = (tf.constant(values, tf.int64) for values in (longest, shortest, sides[:, 2]))
+  expected = [
+    schema.scaled_side(*numbers)
+    for numbers in zip(longest.tolist(), shortest.tolist(), sides[:, 2].tolist(), strict=True)
+  ]
+  assert schema.scaled_side(*tensors).numpy().tolist() == expected

@@ -1,0 +1,141 @@
+import json
+import os
+
+import pytest
+
+from vggtf import errors, metrics, workdir
+
+FACTS = workdir.RunFacts(
+  labels=("tench", "poisson doré"),
+  mean_rgb=(123.68, 116.779, 0.1),
+  data_dir="/data/set",
+  manifest_sha256="ab" * 32,
+  splits={"train": 3, "validation": 1},
+  rejected={"truncated": 1},
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+  return workdir.Workdir(str(tmp_path / "run-1"))
+
+
+def test_facts_come_back_as_they_were(run):
+  run.write_facts(FACTS)
+  assert run.read_facts() == FACTS
+
+
+def test_a_folder_without_a_run_is_refused(run):
+  expected = r"--workdir=.*run-1 holds no run \(run.json is missing\); train one there first"
+  with pytest.raises(errors.UsageError, match=expected):
+    run.read_facts()
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda text: b"",
+    lambda text: text[: len(text) // 2],
+    lambda text: b"[]",
+    lambda text: b"null",
+    lambda text: b"{}",
+    lambda text: text.replace(b'"splits"', b'"spilts"'),
+    lambda text: b"\xff\xfe" + text,
+  ],
+)
+def test_damaged_facts_are_named_with_the_cure(run, damage):
+  run.write_facts(FACTS)
+  run.facts.write_bytes(damage(run.facts.read_bytes()))
+  with pytest.raises(errors.IntegrityError, match=r"run.json is damaged; delete it and run the"):
+    run.read_facts()
+
+
+def test_a_remote_folder_is_refused():
+  with pytest.raises(errors.UsageError, match=r"--workdir=gs://b/run: .* must be local or mounted"):
+    workdir.Workdir("gs://b/run")
+
+
+def test_a_run_is_named_after_its_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert workdir.Workdir(".").name == tmp_path.name
+  assert workdir.Workdir(f"{tmp_path}/a/").name == "a"
+
+
+def results(step, text="dense"):
+  return workdir.result_lines(
+    "evaluate", "run-1", step, text, {"top1_error": metrics.Mean(3.0, 8.0)}
+  )
+
+
+def test_a_result_says_what_was_measured_where():
+  assert results(400) == [
+    {
+      "job": "evaluate",
+      "run": "run-1",
+      "checkpoint": "step-00000400",
+      "step": 400,
+      "protocol": "dense",
+      "metric": "top1_error",
+      "value": 0.375,
+      "count": 8,
+    }
+  ]
+
+
+def test_results_are_appended_and_read_in_order(run):
+  assert run.read_results() == []
+  run.path.mkdir()
+  run.append_results(results(1) + results(2))
+  run.append_results(results(3, "dense × 2\n\u2028"))
+  assert run.read_results() == results(1) + results(2) + results(3, "dense × 2\n\u2028")
+  assert len(run.results.read_bytes().split(b"\n")) == 4
+
+
+def test_a_torn_last_line_is_passed_over(run):
+  run.path.mkdir()
+  run.append_results(results(1) + results(2))
+  whole = run.results.read_bytes()
+  for size in range(len(whole) // 2 + 1, len(whole) - 1):
+    run.results.write_bytes(whole[:size])
+    assert run.read_results() == results(1)
+
+
+def test_a_torn_last_line_does_not_swallow_the_next(run):
+  run.path.mkdir()
+  run.append_results(results(1) + results(2))
+  run.results.write_bytes(run.results.read_bytes()[:-9])
+  run.append_results(results(3))
+  run.append_results(results(4))
+  assert run.read_results() == results(1) + results(3) + results(4)
+  assert all(map(json.loads, run.results.read_text().splitlines()[2:]))
+
+
+def test_a_text_is_written_whole_and_nothing_is_left_beside_it(tmp_path):
+  path = tmp_path / "new" / "config.gin"
+  for text in ("one\n", "", "två ×\n"):
+    workdir.write_text(path, text)
+    assert path.read_bytes() == text.encode()
+    assert os.listdir(path.parent) == ["config.gin"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_keeps_what_was_there_and_leaves_nothing(tmp_path, monkeypatch, failing):
+  def fail(*_):
+    raise OSError(28, "No space left on device")
+
+  path = tmp_path / "config.gin"
+  workdir.write_text(path, "old")
+  monkeypatch.setattr(os, failing, fail)
+  with pytest.raises(OSError, match="No space left"):
+    workdir.write_text(path, "new")
+  assert path.read_text() == "old"
+  assert os.listdir(tmp_path) == ["config.gin"]
+
+
+def test_a_text_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+  calls = []
+  for name in ("fsync", "replace"):
+    done = getattr(os, name)
+    monkeypatch.setattr(os, name, lambda *a, name=name, done=done: calls.append(name) or done(*a))
+  workdir.write_text(tmp_path / "a", "text")
+  assert calls == ["fsync", "replace"]
