@@ -103,3 +103,16 @@ def test_paper_recipe_is_what_vgg16_binds():
     ("train.run.steps", 370_000),
   ):
     assert gin.query_parameter(name) == value
+
+
+def test_a_file_may_put_what_it_includes_out_of_use(tmp_path):
+  file = tmp_path / "own.gin"
+  file.write_text(
+    "from __gin__ import dynamic_registration\n"
+    'include "gin/vgg16.gin"\n'
+    "from vggtf.optimizers import schedules\n"
+    "SCHEDULE = @schedules.Steps\n"
+    "schedules.Steps.boundaries = (1, 2)\n"
+  )
+  config.parse([str(file)], [])
+  assert "Plateau" in config.text()

@@ -12,7 +12,7 @@ import importlib.util  # before gin, whose missing-file error needs it and does 
 import inspect
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gin
@@ -40,8 +40,15 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
       gin.add_config_file_search_path(path)
   gin.config.register_file_reader(*_remote_reader())
   logging.disable()  # gin logs every place where a file is not, then raises
-  read = set()  # by any stage: what an overlay has put out of use is no mistake
   try:
+    # By any stage on the way: what a file or an overlay has put out of use is no mistake.
+    read = set()
+    for file in files:
+      for included in _included(gin.parse_config_file(file)):
+        gin.clear_config()
+        gin.parse_config_file(included)
+        read |= _read_bindings()
+    gin.clear_config()
     for file in files:
       gin.parse_config_file(file)
       read |= _read_bindings()
@@ -57,7 +64,7 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
     raise errors.UsageError(
       f"the configuration imports a module that cannot be loaded: {error}; is it on PYTHONPATH?"
     ) from error
-  except (ValueError, SyntaxError, OSError, AttributeError, RuntimeError) as error:
+  except (ValueError, SyntaxError, NameError, OSError, AttributeError, RuntimeError) as error:
     raise errors.UsageError(f"{_one_line(error)}{_suggestion(str(error))}") from error
   finally:
     logging.disable(logging.NOTSET)
@@ -113,6 +120,13 @@ def _remote_reader() -> tuple[Callable, Callable]:
     return tf.io.gfile.GFile(path)
 
   return open_remote, is_remote
+
+
+def _included(parsed) -> Iterator[str]:
+  """Yields the files that a parsed gin file includes, directly or not."""
+  for include in parsed.includes:
+    yield from _included(include)
+    yield include.filename
 
 
 def _read_bindings() -> set[tuple[str, str]]:

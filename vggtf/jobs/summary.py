@@ -1,7 +1,5 @@
 """--job=summary: prints what a run did and where things are."""
 
-import rich.console
-
 from vggtf import workdir as workdirs
 from vggtf.reports import summary
 
@@ -12,4 +10,5 @@ def run(workdir: str) -> None:
   Args:
     workdir: the run's folder.
   """
-  rich.console.Console(soft_wrap=True).print(summary.table(workdirs.Workdir(workdir)))
+  for name, value in summary.rows(workdirs.Workdir(workdir)):
+    print(f"{name:<12} {value}")

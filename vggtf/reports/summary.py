@@ -1,32 +1,24 @@
-"""A run in one short table."""
-
-from __future__ import annotations
-
-import rich.table
+"""A run in a few lines."""
 
 from vggtf import workdir
 
 
-def table(run: workdir.Workdir) -> rich.table.Table:
+def rows(run: workdir.Workdir) -> list[tuple[str, str]]:
   """Returns what a run converted, trained, measured and exported, and where it lies."""
   facts = run.read_facts()
-  rows = rich.table.Table(title=f"run {run.name}", title_justify="left", show_header=False)
   images = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
-  rows.add_row("converted", f"{images}; {sum(facts.rejected.values())} rejected")
-  newest = {}
-  for result in run.read_results():
-    newest[result["job"], result["protocol"], result["metric"]] = result
-  for (job, protocol, metric), result in newest.items():
+  found = [("converted", f"{images} images; {sum(facts.rejected.values())} rejected")]
+  newest = {(line["job"], line["protocol"], line["metric"]): line for line in run.read_results()}
+  for (job, protocol, metric), line in newest.items():
     if job == "train" and metric == "top1_error":
-      rows.add_row(
-        "trained", f"{result['step']:,} steps; validation error {result['value']:.2%} ({protocol})"
+      found.append(
+        ("trained", f"{line['step']:,} steps, validation error {line['value']:.2%} ({protocol})")
       )
-  for (job, protocol, metric), result in newest.items():
+  for (job, protocol, metric), line in newest.items():
     if job == "evaluate":
-      name = metric.replace("_error", " error").replace("top", "top-")
-      rows.add_row(f"{name}", f"{result['value']:.2%} of {result['count']:,} images ({protocol})")
-  for path in sorted(run.export.glob("*/[0-9]*")):
-    rows.add_row("SavedModel", str(path))
-  rows.add_row("TensorBoard", f"tensorboard --logdir {run.logs}")
-  rows.add_row("results", str(run.results))
-  return rows
+      name = metric.replace("top", "top-").replace("_", " ")
+      found.append((name, f"{line['value']:.2%} of {line['count']:,} images ({protocol})"))
+  found += [("SavedModel", str(path)) for path in sorted(run.export.glob("*/[0-9]*"))]
+  found.append(("TensorBoard", f"tensorboard --logdir {run.logs}"))
+  found.append(("results", str(run.results)))
+  return found
