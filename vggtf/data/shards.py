@@ -121,8 +121,8 @@ def read_manifest(data_dir: str) -> manifest.Manifest:
         f"--data_dir={data_dir} is not a converted data set ({manifest.NAME} is missing); make one "
         "with python -m data_tools.convert"
       )
-    with tf.io.gfile.GFile(path) as file:
-      return manifest.from_json(file.read(), path)
+    with tf.io.gfile.GFile(path, "rb") as file:
+      return manifest.from_json(file.read().decode(errors="replace"), path)
 
 
 def _map_file(path: str, shard: manifest.Shard):
