@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +45,11 @@ class Checkpoints:
     self._folder, self._keep = folder, keep
 
   def save(self, state: tf.train.Checkpoint, step: int, error: float | None = None) -> None:
-    """Writes the state of `step`; `error` is its validation error, where one was measured."""
+    """Writes the state of `step`; `error` is its validation error, where one was measured.
+
+    Raises:
+      EnvironmentFault: there is no room, or no permission; what was saved before stays.
+    """
     final = self._path(step)
     if final.exists():  # a resumed run comes by again, with the same bits
       return
@@ -53,18 +59,23 @@ class Checkpoints:
     try:
       state.write(str(aside / "state"))
       files = sorted(path for path in aside.iterdir() if path.is_file())
-      commit = {"step": step, "error": error, "sha256": {p.name: _sha256(p) for p in files}}
+      commit = {
+        "step": step,
+        "error": _comparable(error),
+        "sha256": {p.name: _sha256(p) for p in files},
+      }
       (aside / _COMMIT).write_text(json.dumps(commit, indent=1))
       for path in (*files, aside / _COMMIT):
         _sync(path)
       os.rename(aside, final)
       _sync(self._folder)
-    except tf.errors.ResourceExhaustedError as full:
+    except (tf.errors.OpError, OSError) as failure:
       shutil.rmtree(aside, ignore_errors=True)
+      reason = getattr(failure, "message", None) or failure
       raise errors.EnvironmentFault(
-        f"no room for the checkpoint of step {step} in {self._folder}; free some space and run the "
-        "same command again"
-      ) from full
+        f"the checkpoint of step {step} cannot be written to {self._folder} ({reason}); make "
+        "room or give permission there, then run the same command again"
+      ) from failure
     self._drop_old()
 
   def restore_newest(self, state: tf.train.Checkpoint) -> int | None:
@@ -80,18 +91,16 @@ class Checkpoints:
     """
     for remains in self._folder.glob(f"{_ASIDE}*"):
       shutil.rmtree(remains)
-    found = self._steps()
-    for step in reversed(found):
+    damaged = []
+    for step in reversed(self._steps()):
       problem = self._problem(step)
       if problem is None:
         restore(state, self.prefix(step))
+        self._set_aside(damaged)
         return step
-      _log.warning("checkpoint of step %d is damaged (%s): moved to %s", step, problem, _CORRUPT)
-      (self._folder / _CORRUPT).mkdir(exist_ok=True)
-      os.rename(
-        self._path(step), self._folder / _CORRUPT / f"{self._path(step).name}-{os.getpid()}"
-      )
-    if found:
+      _log.warning("checkpoint of step %d is damaged (%s)", step, problem)
+      damaged.append(step)
+    if damaged:  # they stay where they are, so that the next start does not begin at step 0
       raise errors.IntegrityError(
         f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again "
         "in another --workdir"
@@ -130,12 +139,22 @@ class Checkpoints:
     return self._folder / f"step-{step:08d}"
 
   def _steps(self) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in self._folder.glob("step-*"))
+    numbers = [path.name.removeprefix("step-") for path in self._folder.glob("step-*")]
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+  def _set_aside(self, damaged: list[int]) -> None:
+    """Moves checkpoints out of the way of those that are saved next, for whoever wants to look."""
+    for step in damaged:
+      name = self._path(step).name
+      kept = self._folder / _CORRUPT / f"{name}-{time.time_ns()}"
+      kept.parent.mkdir(exist_ok=True)
+      os.rename(self._path(step), kept)
+      _log.warning("moved the damaged %s to %s", name, kept)
 
   def _error(self, step: int) -> float | None:
     try:
-      return json.loads((self._path(step) / _COMMIT).read_text())["error"]
-    except (OSError, ValueError, KeyError):
+      return _comparable(json.loads((self._path(step) / _COMMIT).read_text())["error"])
+    except (OSError, ValueError, KeyError, TypeError):
       return None
 
   def _problem(self, step: int) -> str | None:
@@ -145,9 +164,9 @@ class Checkpoints:
       for name, expected in sha256.items():
         if _sha256(self._path(step) / name) != expected:
           return f"{name} has another sha256 than {_COMMIT} says"
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
       return f"{type(error).__name__}: {error}"
-    return None
+    return None if sha256 else f"{_COMMIT} lists no files"
 
   def _drop_old(self) -> None:
     steps = self._steps()
@@ -197,6 +216,11 @@ def load_model(
   net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
   restore(tf.train.Checkpoint(model=net), checkpoints.prefix(step), whole=False)
   return net, step
+
+
+def _comparable(error: float | None) -> float | None:
+  """Returns a validation error that can be the best, None for NaN too: NaN is below nothing."""
+  return error if error is not None and math.isfinite(error) else None
 
 
 def _sha256(path: Path) -> str:
