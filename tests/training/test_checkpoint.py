@@ -1,0 +1,279 @@
+"""What is saved comes back bit for bit, and what is damaged is never taken for sound."""
+
+import errno
+import json
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training import parts
+from vggtf import errors
+from vggtf.optimizers import schedules
+from vggtf.training import checkpoint
+
+
+class Small(tf.train.Checkpoint):
+  """A state of one number."""
+
+  def __init__(self, value=0.0):
+    super().__init__(value=tf.Variable(float(value)))
+
+
+@pytest.fixture
+def three(tmp_path):
+  """Returns a folder with checkpoints of steps 1, 2 and 3, whose values are their steps."""
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  for step in (1, 2, 3):
+    checkpoints.save(Small(step), step, error=step / 10)
+  return tmp_path
+
+
+def newest(folder):
+  """Returns the step and value that are restored."""
+  state = Small(-1)
+  return checkpoint.Checkpoints(folder).restore_newest(state), float(state.value.numpy())
+
+
+def names(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def flip_bit(path):
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 4
+  path.write_bytes(content)
+
+
+DATA, INDEX, COMMIT = "state.data-00000-of-00001", "state.index", "COMMIT.json"
+DAMAGES = {
+  "a bit of the data": lambda at: flip_bit(at / DATA),
+  "a bit of the index": lambda at: flip_bit(at / INDEX),
+  "data cut short": lambda at: os.truncate(at / DATA, 3),
+  "data empty": lambda at: os.truncate(at / DATA, 0),
+  "data missing": lambda at: (at / DATA).unlink(),
+  "index cut short": lambda at: os.truncate(at / INDEX, 50),
+  "index empty": lambda at: os.truncate(at / INDEX, 0),
+  "index missing": lambda at: (at / INDEX).unlink(),
+  "commit missing": lambda at: (at / COMMIT).unlink(),
+  "commit empty": lambda at: os.truncate(at / COMMIT, 0),
+  "commit cut short": lambda at: os.truncate(at / COMMIT, 40),
+  "commit not UTF-8": lambda at: (at / COMMIT).write_bytes(b"\xff\xfe{"),
+  "commit a list": lambda at: (at / COMMIT).write_text("[]"),
+  "commit null": lambda at: (at / COMMIT).write_text("null"),
+  "commit without files": lambda at: (at / COMMIT).write_text('{"sha256": {}}'),
+  "commit without sums": lambda at: (at / COMMIT).write_text("{}"),
+  "folder empty": lambda at: [path.unlink() for path in at.iterdir()],
+}
+
+
+def test_everything_comes_back_bit_for_bit_and_goes_on_alike(tmp_path):
+  def build(seed):
+    plateau = schedules.Plateau(initial=1e-3, drops=2, patience=1)
+    return parts.build(schedule=plateau, seed=seed, norm="batch", dropout=0.5)
+
+  saved, restored = build(seed=0), build(seed=1)
+  iterator = parts.batches(4)
+  saved.take(iterator, 2)
+  for error in (0.5, 0.7):
+    saved.schedule.observe(error)
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(saved.state, 2, 0.7)
+  assert checkpoints.restore_newest(restored.state) == 2
+  expected = parts.values(saved)
+  assert sum(name.startswith("sgd/") for name in expected) == len(saved.net.trainable_variables)
+  for name, value in parts.values(restored).items():
+    assert value.tobytes() == expected[name].tobytes(), name
+  assert restored.done.numpy() == 2
+  assert restored.schedule.best.numpy() == np.float32(0.5)
+  assert restored.schedule.dropped.numpy() == 1
+
+  again = parts.batches(4)
+  for _ in range(2):
+    next(again)
+  assert restored.take(again, 2) == saved.take(iterator, 2)
+  expected = parts.values(saved)
+  for name, value in parts.values(restored).items():
+    assert value.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_newest_is_set_aside_and_the_one_before_is_used(three, damage, caplog):
+  DAMAGES[damage](three / "step-00000003")
+  with caplog.at_level(logging.WARNING, "vggtf"):
+    assert newest(three) == (2, 2.0)
+  assert "checkpoint of step 3 is damaged" in caplog.text
+  assert names(three) == ["corrupt", "step-00000001", "step-00000002"]
+  (aside,) = (three / "corrupt").iterdir()
+  assert aside.name.startswith("step-00000003-")
+  assert str(aside) in caplog.text
+  checkpoint.Checkpoints(three).save(Small(33), 3)  # its place is free
+  assert newest(three) == (3, 33.0)
+  DAMAGES[damage](three / "step-00000003")  # and may be damaged once more
+  assert newest(three) == (2, 2.0)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_newest_is_passed_over_by_the_other_jobs(three, damage):
+  DAMAGES[damage](three / "step-00000003")
+  before = names(three)
+  assert checkpoint.Checkpoints(three).find("latest") == 2
+  assert names(three) == before
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_never_begins_at_step_0(three):
+  for path in three.iterdir():
+    (path / COMMIT).unlink()
+  for _ in range(3):  # a supervisor starts it again and again
+    with pytest.raises(errors.IntegrityError, match=r"every checkpoint in .* is damaged; restore"):
+      newest(three)
+  assert len(names(three)) == 3
+  with pytest.raises(errors.IntegrityError, match="every checkpoint"):
+    checkpoint.Checkpoints(three).find("latest")
+  with pytest.raises(errors.UsageError, match=r"no checkpoint in .* was evaluated"):
+    checkpoint.Checkpoints(three).find("best")
+
+
+def test_nothing_saved_means_step_0(tmp_path):
+  assert newest(tmp_path) == (None, -1.0)
+  assert newest(tmp_path / "not made") == (None, -1.0)
+  with pytest.raises(errors.UsageError, match="holds no checkpoint; train first"):
+    checkpoint.Checkpoints(tmp_path).find("latest")
+
+
+def test_remains_of_an_interrupted_write_are_swept_and_never_read(three):
+  shutil.copytree(three / "step-00000003", three / ".writing-step-00000004")
+  (three / ".writing-step-00000005").mkdir()
+  assert newest(three) == (3, 3.0)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+
+
+def test_folders_that_are_none_of_ours_are_left_alone(three):
+  (three / "step-00000003-copy").mkdir()
+  (three / "notes").mkdir()
+  assert newest(three) == (3, 3.0)
+  assert "step-00000003-copy" in names(three)
+
+
+@pytest.mark.parametrize(
+  ("options", "why"),
+  [
+    ({"config": "B"}, "conv1_2"),
+    ({"norm": "batch"}, "norm"),
+    ({"width": 1 / 32}, "shape"),
+  ],
+  ids=["more layers", "a norm", "narrower"],
+)
+def test_checkpoint_of_another_net_is_refused(tmp_path, options, why):
+  found = parts.net(**options)
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(tf.train.Checkpoint(model=parts.net()), 1)
+  with pytest.raises(errors.IntegrityError, match="is of another configuration than this run's"):
+    checkpoints.restore_newest(tf.train.Checkpoint(model=found))
+  with pytest.raises(errors.IntegrityError, match=why):
+    checkpoint.restore(tf.train.Checkpoint(model=found), checkpoints.prefix(1), whole=False)
+  assert names(tmp_path) == ["step-00000001"]  # sound, so it stays
+
+
+def test_checkpoint_with_more_than_the_net_serves_the_other_jobs_alone(tmp_path):
+  net, other = parts.net(), parts.net(seed=1)
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(tf.train.Checkpoint(model=net, step=tf.Variable(7)), 7)
+  with pytest.raises(errors.IntegrityError, match="another configuration"):
+    checkpoints.restore_newest(tf.train.Checkpoint(model=other))
+  checkpoint.restore(tf.train.Checkpoint(model=other), checkpoints.prefix(7), whole=False)
+  for ours, theirs in zip(net.variables, other.variables, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+  checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+  for step, error in enumerate((0.9, 0.3, None, 0.4, 0.3, None, None, None), 1):
+    checkpoints.save(Small(step), step, error)
+  assert names(tmp_path) == ["step-00000002", "step-00000007", "step-00000008"]
+  assert checkpoints.find("best") == 2  # of equals the first
+  assert checkpoints.find("latest") == 8
+  with pytest.raises(errors.UsageError, match="expected 'latest' or 'best'"):
+    checkpoints.find("newest")
+  with pytest.raises(errors.UsageError, match="expected at least 1"):
+    checkpoint.Checkpoints(tmp_path, keep=0)
+
+
+def test_the_best_that_is_damaged_gives_way_to_the_next(three, caplog):
+  flip_bit(three / "step-00000001" / DATA)
+  assert checkpoint.Checkpoints(three).find("best") == 2
+  assert "checkpoint of step 1 is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("nan_at", [1, 2, 3])
+def test_an_error_that_is_not_a_number_never_is_the_best(tmp_path, nan_at):
+  checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+  for step, error in ((1, 0.5), (2, 0.2), (3, 0.4), (4, float("inf"))):
+    checkpoints.save(Small(step), step, float("nan") if step == nan_at else error)
+  best = 3 if nan_at == 2 else 2
+  assert checkpoints.find("best") == best
+  assert names(tmp_path) == [f"step-{best:08d}", "step-00000004"]
+
+
+def test_commit_is_json_that_everybody_reads(tmp_path):
+  def refuse(constant):
+    raise ValueError(constant)
+
+  checkpoint.Checkpoints(tmp_path).save(Small(), 1, float("nan"))
+  text = (tmp_path / "step-00000001" / COMMIT).read_text()
+  commit = json.loads(text, parse_constant=refuse)  # NaN is no JSON
+  assert commit["error"] is None
+  assert sorted(commit["sha256"]) == [DATA, INDEX]
+  # Written by hand or by an earlier release, it is no number either.
+  (tmp_path / "step-00000001" / COMMIT).write_text(text.replace("null", "NaN"))
+  with pytest.raises(errors.UsageError, match="was evaluated; use 'latest'"):
+    checkpoint.Checkpoints(tmp_path).find("best")
+
+
+def test_a_step_is_written_once(three):
+  before = (three / "step-00000003" / COMMIT).stat().st_mtime_ns
+  checkpoint.Checkpoints(three).save(Small(99), 3)
+  assert (three / "step-00000003" / COMMIT).stat().st_mtime_ns == before
+
+
+class Full(Small):
+  """A state that fills the disk when it is written."""
+
+  def write(self, prefix):
+    with open(f"{prefix}.data-00000-of-00001", "wb") as file:
+      file.write(b"half")
+    raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+
+def test_full_disk_is_a_fault_of_the_machine_and_leaves_what_was(three):
+  with pytest.raises(errors.EnvironmentFault, match=r"step 4 cannot be written.*No space left"):
+    checkpoint.Checkpoints(three, keep=1).save(Full(), 4)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+  assert newest(three) == (3, 3.0)
+
+
+def test_disk_that_fills_up_at_the_last_file_leaves_nothing_either(three, monkeypatch):
+  def full(self, text):
+    raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+  monkeypatch.setattr("pathlib.Path.write_text", full)
+  with pytest.raises(errors.EnvironmentFault, match="No space left on device"):
+    checkpoint.Checkpoints(three).save(Small(), 4)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+
+
+def test_killed_at_the_rename_leaves_the_checkpoint_unseen(three, monkeypatch):
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+      checkpoint.Checkpoints(three).save(Small(4), 4)
+  assert ".writing-step-00000004" in names(three)
+  assert checkpoint.Checkpoints(three).find("latest") == 3
+  assert newest(three) == (3, 3.0)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]

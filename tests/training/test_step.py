@@ -1,0 +1,212 @@
+"""The step against PyTorch in float64, and against itself in other forms."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models import torch_vgg
+from tests.training import parts
+from vggtf import errors
+from vggtf.optimizers import schedules
+from vggtf.training import step
+
+torch = pytest.importorskip("torch")
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 4
+MOMENTUM = 0.9
+
+
+class ByHand:
+  """Net A in PyTorch and float64, with the update rule of Caffe written out."""
+
+  def __init__(self, net, norm):
+    features, classifier = torch_vgg.build("A", parts.CLASSES, parts.SIDE, width=1 / 16)
+    torch_vgg.copy_weights(net, features, classifier)
+    layers = []
+    for layer in features:
+      layers.append(layer)
+      if norm and isinstance(layer, torch.nn.Conv2d):
+        layers.append(torch.nn.BatchNorm2d(layer.out_channels, eps=1e-5, momentum=0.1))
+    self.net = torch.nn.Sequential(*layers, classifier).double().train()
+    self.parameters = list(self.net.parameters())
+    self.velocities = [torch.zeros_like(one) for one in self.parameters]
+
+  def step(self, batch, rate):
+    """Takes one step and returns its scalars."""
+    image, label, weight = batch
+    logits = self.net(torch_vgg.prepare(image, parts.MEAN_RGB).double())
+    label, weight = torch.tensor(label).long(), torch.tensor(weight).double()
+    losses = torch.nn.functional.cross_entropy(logits, label, reduction="none")
+    self.net.zero_grad()
+    ((losses * weight).sum() / parts.BATCH).backward()
+    with torch.no_grad():
+      for parameter, velocity in zip(self.parameters, self.velocities, strict=True):
+        matrix = parameter.ndim > 1
+        gradient = parameter.grad + (parts.DECAY * parameter if matrix else 0)
+        velocity.mul_(MOMENTUM).add_(gradient, alpha=rate if matrix else 2 * rate)
+        parameter.sub_(velocity)
+    better = (logits > logits.gather(1, label[:, None])).sum(1)
+    return {
+      "loss": float((losses * weight).sum() / weight.sum()),
+      "top1_error": float(((better >= 1) * weight).sum() / weight.sum()),
+      "top5_error": float(((better >= 5) * weight).sum() / weight.sum()),
+      "learning_rate": rate,
+      "weight_decay": parts.DECAY / 2 * sum(float((p**2).sum()) for p in self.matrices()),
+    }
+
+  def matrices(self):
+    return [one.detach() for one in self.parameters if one.ndim > 1]
+
+  def norms(self):
+    return [layer for layer in self.net if isinstance(layer, torch.nn.BatchNorm2d)]
+
+
+def distance(ours, theirs):
+  return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_steps_are_those_of_torch_in_float64(norm):
+  ours = parts.build(norm=norm)
+  drawn = parts.values(ours)
+  by_hand = ByHand(ours.net, norm)
+  given = parts.arrays(STEPS)
+  iterator = parts.batches(STEPS)
+  for index, rate in enumerate(parts.RATES):
+    expected = by_hand.step((given.image[index], given.label[index], given.weight[index]), rate)
+    found = ours.take(iterator, 1)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+      assert found[name] == pytest.approx(value, rel=2e-5), (name, index)
+
+  assert ours.done.numpy() == STEPS
+  for layer, theirs in zip(
+    ours.net.layers.values(), torch_vgg.weighted(by_hand.net[:-1], by_hand.net[-1]), strict=True
+  ):
+    before = torch_vgg.to_torch(drawn[f"vgg/{layer.weights.name}"], theirs)
+    expected = theirs.weight.detach().numpy()
+    assert distance(torch_vgg.to_torch(layer.weights.numpy(), theirs), expected) < 1e-5
+    # The change is compared too: it is small beside the weights.
+    change = torch_vgg.to_torch(layer.weights.numpy(), theirs) - before
+    assert distance(change, expected - before) < 2e-3
+    if not norm:  # a norm takes the mean away, so the gradient of a bias before it is rounding
+      assert distance(layer.biases.numpy(), theirs.bias.detach().numpy()) < 2e-3
+  assert len(ours.net.norms) == len(by_hand.norms()) == (8 if norm else 0)
+  for layer, theirs in zip(ours.net.norms.values(), by_hand.norms(), strict=True):
+    assert distance(layer.moving_mean.numpy(), theirs.running_mean.numpy()) < 1e-4
+    assert distance(layer.moving_variance.numpy(), theirs.running_var.numpy()) < 1e-4
+    assert distance(layer.scale.numpy(), theirs.weight.detach().numpy()) < 1e-5
+    assert distance(layer.offset.numpy(), theirs.bias.detach().numpy()) < 2e-3
+
+
+def test_steps_in_one_call_are_those_of_many_calls_bit_for_bit():
+  together, apart = parts.build(dropout=0.5, norm="batch"), parts.build(dropout=0.5, norm="batch")
+  means = together.take(parts.batches(STEPS), STEPS)
+  iterator = parts.batches(STEPS)
+  single = [apart.take(iterator, 1) for _ in range(STEPS)]
+  expected = parts.values(apart)
+  for name, value in parts.values(together).items():
+    np.testing.assert_array_equal(value, expected[name], err_msg=name)
+  assert together.done.numpy() == apart.done.numpy() == STEPS
+  weights = parts.arrays(STEPS).weight.sum(axis=1)
+  for name in ("loss", "top1_error", "top5_error"):  # means over images
+    mean = np.average([one[name] for one in single], weights=weights)
+    assert means[name] == pytest.approx(mean, rel=1e-6)
+  for name in ("learning_rate", "weight_decay"):  # of the last step
+    assert means[name] == single[-1][name]
+
+
+def test_xla_takes_the_same_steps_with_the_same_dropout():
+  plain = parts.build(dropout=0.5, norm="batch")
+  compiled = parts.build(dropout=0.5, norm="batch", jit_compile=True)
+  undropped = parts.build(dropout=0.0, norm="batch")
+  drawn = parts.values(plain)
+  found = {}
+  for name, one in (("plain", plain), ("compiled", compiled), ("undropped", undropped)):
+    found[name] = (one.take(parts.batches(2), 2)["loss"], parts.values(one))
+  assert found["compiled"][0] == pytest.approx(found["plain"][0], rel=1e-5)
+  assert abs(found["undropped"][0] - found["plain"][0]) > 1e-2  # masks matter here
+  for name, expected in found["plain"][1].items():
+    np.testing.assert_allclose(
+      found["compiled"][1][name], expected, rtol=0, atol=1e-5 * max(1, abs(expected).max())
+    )
+  fc7 = "vgg/fc7/weights:0"
+  change = found["plain"][1][fc7] - drawn[fc7]
+  assert distance(found["compiled"][1][fc7] - drawn[fc7], change) < 1e-3
+
+
+def test_dropout_differs_from_step_to_step_and_with_the_seed_of_the_run():
+  still = schedules.Constant(0.0)
+  ours = parts.build(dropout=0.5, schedule=still)
+  given = parts.arrays(1)
+  same = tf.data.Dataset.from_tensor_slices(given).repeat()
+  iterator = iter(same)
+  losses = [ours.take(iterator, 1)["loss"] for _ in range(3)]
+  assert len(set(losses)) == 3
+  ours.done.assign(0)
+  assert ours.take(iterator, 1)["loss"] == losses[0]
+
+
+TWO_DEVICES = """
+import json
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.training import parts
+found = []
+for strategy in (
+  tf.distribute.OneDeviceStrategy("/device:CPU:0"),
+  tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+):
+  one = parts.build(strategy)
+  iterator = parts.batches(3, strategy)
+  scalars = [one.take(iterator, 1) for _ in range(3)]
+  values = {name: value.tolist() for name, value in parts.values(one).items()}
+  found.append([strategy.num_replicas_in_sync, scalars, values])
+print(json.dumps(found))
+"""
+
+
+def test_two_replicas_take_the_steps_of_one_device():
+  reply = subprocess.run(
+    [sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  one, two = json.loads(reply.stdout)
+  assert (one[0], two[0]) == (1, 2)
+  for alone, shared in zip(one[1], two[1], strict=True):
+    for name, value in alone.items():
+      assert shared[name] == pytest.approx(value, rel=1e-5), name
+  assert one[2].keys() == two[2].keys()
+  for name, value in one[2].items():
+    assert distance(np.array(two[2][name]), np.array(value)) < 1e-5, name
+
+
+def test_xla_is_chosen_by_a_plain_word():
+  assert step.compiles(True) is True
+  assert step.compiles(False) is False
+  if not tf.config.list_physical_devices("GPU"):
+    assert step.compiles("auto") is False
+  for wrong in ("yes", None, 1, "True"):
+    with pytest.raises(errors.UsageError, match=r"expected True, False or 'auto'"):
+      step.compiles(wrong)
+
+
+def test_plateau_that_was_told_between_calls_lowers_the_rate_of_the_next():
+  schedule = schedules.Plateau(initial=1e-3, factor=0.1, drops=1, patience=1)
+  ours = parts.build(schedule=schedule)
+  iterator = parts.batches(3)
+  schedule.observe(0.5)
+  assert ours.take(iterator, 1)["learning_rate"] == pytest.approx(1e-3)
+  schedule.observe(0.5)
+  before = ours.net.layers["fc8"].weights.numpy()
+  assert ours.take(iterator, 1)["learning_rate"] == pytest.approx(1e-4)
+  schedule.observe(math.nan)
+  assert ours.take(iterator, 1)["learning_rate"] == pytest.approx(1e-4)
+  assert not np.array_equal(before, ours.net.layers["fc8"].weights.numpy())
