@@ -1,0 +1,272 @@
+import collections
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_tools import pixels
+from tests import samples
+from vggtf import errors, images, records
+from vggtf.data import order, pipeline, shards, train_view
+
+BATCH = 7  # 48 images: batches straddle epochs, and blocks of reading straddle batches
+view_at_32 = functools.partial(train_view.TrainView, scale_min=32, scale_max=32)
+jittered_view = functools.partial(
+  train_view.TrainView, scale_min=28, scale_max=60, colour_shift=train_view.ColourShift
+)
+
+
+def make_feed(data_set, view=jittered_view, batch_size=BATCH, side=24, seed=1):
+  return pipeline.TrainingFeed(str(data_set), side, seed, view, batch_size=batch_size)
+
+
+def take(feed, steps: int, first_step: int = 0) -> list:
+  return list(feed.batches(first_step).take(steps).as_numpy_iterator())
+
+
+def assert_equal(batches, expected):
+  assert len(batches) == len(expected)
+  for batch, other in zip(batches, expected, strict=True):
+    for one, two in zip(batch, other, strict=True):
+      np.testing.assert_array_equal(one, two)
+
+
+def ids(batches) -> list[str]:
+  return [id_.decode() for batch in batches for id_ in batch.id]
+
+
+def test_batches_have_the_promised_types_and_shapes(data_set):
+  (batch,) = take(make_feed(data_set), 1)
+  assert (batch.image.dtype, batch.image.shape) == (np.uint8, (BATCH, 24, 24, 3))
+  assert (batch.label.dtype, batch.label.shape) == (np.int32, (BATCH,))
+  assert (batch.weight.dtype, batch.weight.tolist()) == (np.float32, [1.0] * BATCH)
+  static = make_feed(data_set).batches(0).element_spec
+  assert static.image.shape.as_list() == [BATCH, 24, 24, 3]
+
+
+def test_the_stream_from_any_step_is_the_tail_of_the_whole_to_the_bit(data_set):
+  whole = take(make_feed(data_set), 20)
+  for first in (1, 6, 7, 13, 19):
+    assert_equal(take(make_feed(data_set), 20 - first, first), whole[first:])
+
+
+def test_a_feed_may_be_started_often_and_at_once(data_set):
+  feed = make_feed(data_set)
+  whole = take(feed, 6)
+  one, other = (iter(feed.batches(at).as_numpy_iterator()) for at in (0, 2))
+  mixed = [[next(one), next(other)] for _ in range(4)]
+  assert_equal([pair[0] for pair in mixed], whole[:4])
+  assert_equal([pair[1] for pair in mixed], whole[2:])
+
+
+def test_each_image_is_seen_once_an_epoch_in_another_order(data_set):
+  seen = ids(take(make_feed(data_set), 3 * 48 // BATCH + 1))
+  epochs = [seen[48 * epoch : 48 * (epoch + 1)] for epoch in range(3)]
+  for epoch in epochs:
+    assert sorted(epoch) == [f"train/{at:05d}" for at in range(48)]
+  assert len(set(map(tuple, epochs))) == 3
+
+
+def test_the_batch_size_cuts_one_and_the_same_stream(data_set):
+  small, large = (
+    take(make_feed(data_set, batch_size=8), 12),
+    take(make_feed(data_set, batch_size=48), 2),
+  )
+  for column in range(4):
+    joined = [np.concatenate([batch[column] for batch in batches]) for batches in (small, large)]
+    np.testing.assert_array_equal(*joined)
+
+
+def test_another_seed_gives_another_stream(data_set):
+  one, other = (take(make_feed(data_set, seed=seed), 2) for seed in (1, 2))
+  assert ids(one) != ids(other)
+
+
+def test_the_same_image_is_seen_differently_in_each_epoch(data_set):
+  views = collections.defaultdict(set)
+  for batch in take(make_feed(data_set, batch_size=48), 3):
+    for image, id_ in zip(batch.image, batch.id, strict=True):
+      views[id_].add(image.tobytes())
+  assert {len(different) for different in views.values()} == {3}
+
+
+def test_label_image_and_id_belong_together(data_set):
+  colours = np.stack([samples.colour(label, 4) for label in range(4)])
+  for batch in take(make_feed(data_set, view_at_32), 14):
+    tints = batch.image.mean((1, 2)) - batch.image.mean((1, 2, 3))[:, None]
+    nearest = np.linalg.norm(tints[:, None] - (colours - 128), axis=-1).argmin(1)
+    assert nearest.tolist() == batch.label.tolist()
+    assert [int(id_[-5:]) % 4 for id_ in batch.id] == batch.label.tolist()
+
+
+def test_an_image_is_the_crop_that_its_numbers_say(data_set):
+  feed = make_feed(data_set, view_at_32)
+  found = shards.Shards(data_set, "train")
+  (batch,) = take(feed, 1, first_step=7)  # epoch 1
+  _, numbers = order.records_at(np.arange(49, 56), 1, 48)
+  for image, number, epoch in zip(batch.image, numbers.tolist(), [1] * 7, strict=True):
+    uniform = order.uniform(1, epoch, number)
+    whole = pixels.decode_stored(found.read(number, 32).encoded)
+    top, left = (int(u * (side - 23)) for u, side in zip(uniform[1:3], whole.shape, strict=False))
+    crop = whole[top : top + 24, left : left + 24]
+    np.testing.assert_array_equal(image, crop[:, ::-1] if uniform[3] < 0.5 else crop)
+
+
+def test_jitter_reads_from_the_nearest_stored_scale(data_set, monkeypatch):
+  feed = make_feed(data_set)
+  read, seen = feed.records.read, []
+  monkeypatch.setattr(feed.records, "read", lambda *at: seen.append(at) or read(*at))
+  take(feed, 1)
+  epochs, numbers = order.records_at(np.arange(32), 1, 48)
+  expected = []
+  for epoch, number in zip(epochs.tolist(), numbers.tolist(), strict=True):
+    scale = 28 + int(order.uniform(1, epoch, number)[0] * 33)
+    expected.append((number, 32 if scale**2 < 32 * 40 else 40))
+  assert set(expected) <= set(seen)
+  assert {scale for _, scale in expected} == {32, 40}
+  assert max(collections.Counter(seen).values()) <= 2
+
+
+@pytest.mark.parametrize("size", [-1, 0, 49])
+def test_a_batch_larger_than_the_set_is_refused(data_set, size):
+  with pytest.raises(errors.UsageError, match=rf"batch_size = {size}: expected 1 to 48, .*'train'"):
+    make_feed(data_set, batch_size=size)
+
+
+def test_the_whole_set_may_be_one_batch(data_set):
+  assert len(set(ids(take(make_feed(data_set, batch_size=48), 1)))) == 48
+
+
+def test_a_crop_larger_than_the_smallest_scale_is_refused(data_set):
+  with pytest.raises(errors.UsageError, match=r"crops of 29 pixels .* smallest side 28: raise"):
+    make_feed(data_set, side=29)
+
+
+def flip_bit(folder, scale: int, file: int, record: int) -> str:
+  name = f"scale_{scale}/train-{file:05d}-of-00003"
+  data = bytearray((folder / name).read_bytes())
+  offset, length = records.scan(bytes(data), name)[record]
+  data[offset + length // 2] ^= 4
+  (folder / name).write_bytes(data)
+  return name
+
+
+def test_a_damaged_record_ends_the_stream_and_is_named(damaged):
+  name = flip_bit(damaged, 32, 1, 3)
+  feed = make_feed(damaged, view_at_32)
+  feed.raise_failure()
+  with pytest.raises(tf.errors.OpError):
+    take(feed, 8)
+  with pytest.raises(errors.IntegrityError, match=rf"{name} record 3: damaged record"):
+    feed.raise_failure()
+
+
+def test_a_file_cut_short_at_any_scale_of_the_jitter_is_found_before_the_first_step(damaged):
+  path = damaged / "scale_40" / "train-00002-of-00003"
+  path.write_bytes(path.read_bytes()[:-1])
+  make_feed(damaged, view_at_32)
+  with pytest.raises(errors.IntegrityError, match="scale_40/train-00002-of-00003 has"):
+    make_feed(damaged)
+
+
+class Centre:
+  name, fixed_size = "centre", True
+
+  def __init__(self, scale=32):
+    self.scale = scale
+
+  def prepare(self, image):
+    return images.crop_centre(images.rescale(image, self.scale), 24)
+
+
+class Whole(Centre):
+  name, fixed_size = "whole", False
+
+  def prepare(self, image):
+    return images.rescale(image, self.scale)
+
+
+class TwoScales(Centre):
+  name, fixed_size = "two scales", False
+
+  def prepare(self, image):
+    return {"small": images.rescale(image, 20), "large": images.rescale(image, self.scale)}
+
+
+def evaluate(data_set, predictor, batch_size: int) -> list:
+  feed = pipeline.EvaluationFeed(shards.Shards(str(data_set), "validation"), predictor, batch_size)
+  return list(feed.batches().as_numpy_iterator())
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 40])
+@pytest.mark.parametrize("predictor", [Centre(), Whole(), TwoScales()])
+def test_every_image_is_evaluated_once_with_weight_1(tmp_path, count, predictor):
+  batches = evaluate(samples.digits_like(tmp_path, train=0, validation=count), predictor, 8)
+  counted = [id_ for batch in batches for id_, w in zip(batch.id, batch.weight, strict=True) if w]
+  assert sorted(counted) == [b"validation/%05d" % at for at in range(count)]
+  assert sum(batch.weight.sum() for batch in batches) == count
+
+
+def test_views_of_one_size_are_padded_to_whole_batches_with_weight_0(data_set):
+  batches = evaluate(data_set, Centre(), 8)  # of 17
+  assert [batch.image.shape for batch in batches] == [(8, 24, 24, 3)] * 3
+  assert [batch.weight.tolist() for batch in batches] == [[1.0] * 8] * 2 + [[1.0] + [0.0] * 7]
+  assert not batches[-1].image[1:].any()
+  assert batches[-1].id[1:].tolist() == [b""] * 7
+  assert batches[-1].label.dtype == np.int32
+
+
+def test_views_of_other_sizes_are_grouped_by_shape_and_never_padded(data_set):
+  batches = evaluate(data_set, Whole(), 4)
+  assert all(batch.weight.tolist() == [1.0] * len(batch.image) for batch in batches)
+  assert max(len(batch.image) for batch in batches) == 4
+  shapes = collections.Counter(batch.image.shape[1:] for batch in batches)
+  found = shards.Shards(data_set, "validation")
+  stored = [found.read(number, 32) for number in range(17)]
+  images_of = collections.Counter((record.height, record.width, 3) for record in stored)
+  assert shapes == {shape: -(-count // 4) for shape, count in images_of.items()}
+
+
+def test_an_evaluated_image_is_the_stored_one_with_its_label(data_set):
+  found = shards.Shards(data_set, "validation")
+  stored = {r.id.encode(): r for r in (found.read(number, 32) for number in range(17))}
+  for batch in evaluate(data_set, Whole(), 4):
+    for image, label, id_ in zip(batch.image, batch.label, batch.id, strict=True):
+      np.testing.assert_array_equal(image, pixels.decode_stored(stored[id_].encoded))
+      assert label == stored[id_].label
+
+
+def test_a_nest_of_views_is_batched_as_it_is(data_set):
+  for batch in evaluate(data_set, TwoScales(), 4):
+    small, large = batch.image["small"], batch.image["large"]
+    assert len(small) == len(large) == len(batch.id)
+    assert min(small.shape[1:3]) == 20
+    assert min(large.shape[1:3]) == 32
+
+
+def test_evaluation_is_the_same_every_time(data_set):
+  assert_equal(evaluate(data_set, Whole(), 4), evaluate(data_set, Whole(), 4))
+
+
+@pytest.mark.parametrize(
+  ("wanted", "stored"), [(24, 32), (32, 32), (33, 40), (40, 40), (41, 40), (100, 40)]
+)
+def test_the_smallest_stored_scale_that_suffices_is_read(data_set, monkeypatch, wanted, stored):
+  found = shards.Shards(data_set, "validation")
+  read, seen = found.read, set()
+  monkeypatch.setattr(found, "read", lambda number, scale: seen.add(scale) or read(number, scale))
+  list(pipeline.EvaluationFeed(found, Centre(wanted), 8).batches())
+  assert seen == {stored}
+
+
+def test_a_damaged_record_ends_the_evaluation_and_is_named(damaged):
+  path = damaged / "scale_32" / "validation-00001-of-00002"
+  data = bytearray(path.read_bytes())
+  data[-5] ^= 1
+  path.write_bytes(data)
+  feed = pipeline.EvaluationFeed(shards.Shards(str(damaged), "validation"), Centre(), 8)
+  with pytest.raises(tf.errors.OpError):
+    list(feed.batches())
+  with pytest.raises(errors.IntegrityError, match=rf"{path.name} record \d+: damaged record"):
+    feed.raise_failure()
