@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import datetime
 import logging
 import math
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,16 +19,21 @@ _log = logging.getLogger(__name__)
 
 
 class StopOnNonFinite:
-  """Ends the run when the loss is NaN or infinite; the last good checkpoint stays."""
+  """Ends the run when the loss is NaN or infinite; the last good checkpoint stays.
+
+  The weight decay, of the weights after the last update, tells of an update that would spoil the
+  next loss, before those weights are saved.
+  """
 
   every = 0
 
   def __call__(self, progress: contracts.Progress) -> None:
-    if not math.isfinite(progress.scalars["loss"]):
-      raise errors.DivergedError(
-        f"the loss is {progress.scalars['loss']} by step {progress.step}; the last checkpoint is "
-        "kept. Lower the learning rate, or look at the initialisation"
-      )
+    for name in ("loss", "weight_decay"):
+      if not math.isfinite(progress.scalars[name]):
+        raise errors.DivergedError(
+          f"the {name} is {progress.scalars[name]} by step {progress.step}; the last checkpoint is "
+          "kept. Lower the learning rate, or look at the initialisation"
+        )
 
 
 class WarnStuck:
@@ -72,12 +78,13 @@ class Console:
       )
       self._task = self._bar.add_task("", total=until, completed=done)
       self._bar.start()
+      atexit.register(self._bar.stop)  # however the run ends, the cursor comes back
 
   def __call__(self, progress: contracts.Progress) -> None:
     rate = progress.images / progress.seconds
     per_step = progress.seconds / max(progress.step - self._last, 1)
     self._last = progress.step
-    remaining = int((self._until - progress.step) * per_step)
+    remaining = datetime.timedelta(seconds=int((self._until - progress.step) * per_step))
     scalars = progress.scalars
     text = (
       f"loss {scalars['loss']:.4f}, top-1 error {scalars['top1_error']:.1%}, "
@@ -88,8 +95,7 @@ class Console:
       if progress.step == self._until:
         self._bar.stop()
     else:
-      eta = time.strftime("%H:%M:%S", time.gmtime(remaining))
-      _log.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, eta)
+      _log.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, remaining)
 
 
 class TensorBoard:
