@@ -1,0 +1,136 @@
+import logging
+import math
+
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
+
+from vggtf import contracts, errors, metrics
+from vggtf.training import hooks
+
+
+def progress(step=10, images=320, seconds=2.0, **scalars):
+  scalars = {
+    "loss": 1.5,
+    "top1_error": 0.25,
+    "learning_rate": 0.01,
+    "weight_decay": 0.125,
+    **scalars,
+  }
+  return contracts.Progress(step, scalars, images, seconds)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["loss", "weight_decay"])
+def test_a_loss_or_weights_that_are_not_finite_end_the_run(name, value):
+  hooks.StopOnNonFinite()(progress())
+  with pytest.raises(errors.DivergedError, match=r"by step 10; the last checkpoint is kept"):
+    hooks.StopOnNonFinite()(progress(**{name: value}))
+
+
+def test_a_net_that_stays_at_chance_is_warned_of_once(caplog):
+  hook = hooks.WarnStuck(classes=1000, after=50)
+  assert hook.every == 50
+  for loss in (6.0, 7.5, 0.1, math.log(999)):
+    hook(progress(loss=loss * 0.9))
+  assert caplog.text == ""
+  for step in (50, 100, 150):
+    hook(progress(step=step, loss=math.log(1000) * 1.005))
+  assert caplog.text.count("still ln(classes) = 6.908 after 50 steps") == 1
+  assert len(caplog.records) == 1
+  assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_console_prints_lines_with_rate_and_time_left(caplog):
+  with caplog.at_level("INFO", "vggtf"):
+    console = hooks.Console(every=10, done=100, until=1000)
+    console(progress(step=110, images=320, seconds=20.0))  # 2 s a step, 890 left
+    console(progress(step=120, images=320, seconds=5.0))
+    console(progress(step=1000, images=320, seconds=5.0))
+  assert [one.message for one in caplog.records] == [
+    "step 110 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 16 img/s, ETA 0:29:40",
+    "step 120 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, ETA 0:07:20",
+    "step 1000 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, ETA 0:00:00",
+  ]
+
+
+def test_console_counts_days(caplog):
+  with caplog.at_level("INFO", "vggtf"):
+    hooks.Console(every=50, done=0, until=370_000)(
+      progress(step=50, images=12_800, seconds=50 * 2.5)
+    )
+  assert caplog.text.rstrip().endswith("ETA 10 days, 16:54:35")
+
+
+def test_console_on_a_terminal_is_a_bar_that_stops_at_the_end(capsys, monkeypatch):
+  monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+  console = hooks.Console(every=10, done=0, until=20)
+  console(progress(step=10))
+  console(progress(step=20))
+  shown = capsys.readouterr().err
+  assert "step 20 of 20" in shown
+  assert "loss 1.5000, top-1 error 25.0%, rate 0.01, 160 img/s" in " ".join(shown.split())
+
+
+def events(folder):
+  accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
+  return accumulator.Reload()
+
+
+def values(accumulator, tag):
+  return [
+    (event.step, tensor_util.make_ndarray(event.tensor_proto).item())
+    for event in accumulator.Tensors(tag)
+  ]
+
+
+def test_tensorboard_reads_what_was_written(tmp_path):
+  board = hooks.TensorBoard(tmp_path, every=10)
+  board.text("config", "a = 1\nb = '<b>'", step=0)
+  board(progress(step=10, loss=1.5))
+  board(progress(step=20, loss=0.75, images=640, seconds=1.0))
+  board.scalars({"top1_error": 0.5}, step=30)
+  found = events(tmp_path)
+  assert values(found, "loss") == [(10, 1.5), (20, 0.75)]
+  assert values(found, "top1_error") == [(10, 0.25), (20, 0.25), (30, 0.5)]
+  assert values(found, "images_per_second") == [(10, 160.0), (20, 640.0)]
+  assert values(found, "weight_decay") == [(10, 0.125), (20, 0.125)]
+  assert values(found, "config") == [(0, b"    a = 1\n    b = '<b>'")]  # indented: code, not HTML
+  assert found.SummaryMetadata("config").plugin_data.plugin_name == "text"
+  assert found.SummaryMetadata("loss").plugin_data.plugin_name == "scalars"
+
+
+def test_evaluation_is_told_to_the_schedule_and_to_the_log():
+  told, observed = [], []
+  measured = {"top1_error": metrics.Mean(1.0, 4.0), "top5_error": metrics.Mean(0.0, 4.0)}
+  hook = hooks.Evaluate(
+    5, lambda: measured, lambda step, means: told.append((step, means)), observed.append
+  )
+  assert hook.error is None
+  hook(progress(step=5))
+  assert told == [(5, measured)]
+  assert observed == [0.25]
+  assert hook.error == (5, 0.25)
+
+
+def test_schedule_that_observes_nothing_is_not_told():
+  hook = hooks.Evaluate(5, lambda: {"top1_error": metrics.Mean(1.0, 2.0)}, lambda *_: None, None)
+  hook(progress(step=5))
+  assert hook.error == (5, 0.5)
+
+
+def test_checkpoint_is_saved_with_the_error_of_its_own_step_only():
+  saved = []
+  means = iter([metrics.Mean(1.0, 2.0), metrics.Mean(0.0, 2.0)])
+  measure = hooks.Evaluate(4, lambda: {"top1_error": next(means)}, lambda *_: None, None)
+  save = hooks.SaveCheckpoint(2, lambda step, error: saved.append((step, error)), measure)
+  save(progress(step=2))  # nothing was measured yet
+  measure(progress(step=4))
+  save(progress(step=4))
+  save(progress(step=6))  # the error of step 4 is not its own
+  measure(progress(step=8))
+  save(progress(step=8))
+  assert saved == [(2, None), (4, 0.5), (6, None), (8, 0.0)]
+  alone = hooks.SaveCheckpoint(2, lambda step, error: saved.append((step, error)), None)
+  alone(progress(step=10))
+  assert saved[-1] == (10, None)
