@@ -30,6 +30,8 @@ class Classification:
     batch_size: int = 64,
   ):
     records = shards.Shards(data_dir, split)
+    if not records.count:
+      raise errors.UsageError(f"the split {split!r} of {data_dir} has no images to measure on")
     predictor = predictor(model)
     self.protocol = predictor.describe()
     self.labels = records.manifest.labels
@@ -57,9 +59,9 @@ class Classification:
           means[name] = means[name].add(wrong, batch.weight)
     except tf.errors.InvalidArgumentError as error:
       self._feed.raise_failure()
+      reason = error.message.partition("\n")[0].rpartition("}} ")[2]  # without TensorFlow's places
       raise errors.IntegrityError(
-        f"an image cannot be decoded ({error.message}); python -m data_tools.verify "
-        "--decode=all names it"
+        f"an image cannot be decoded ({reason}); python -m data_tools.verify --decode=all names it"
       ) from error
     except tf.errors.OpError:
       self._feed.raise_failure()
