@@ -199,7 +199,7 @@ def evaluate(data_set, predictor, batch_size: int) -> list:
   return list(feed.batches().as_numpy_iterator())
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 40])
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 32, 33, 70])
 @pytest.mark.parametrize("predictor", [Centre(), Whole(), TwoScales()])
 def test_every_image_is_evaluated_once_with_weight_1(tmp_path, count, predictor):
   batches = evaluate(samples.digits_like(tmp_path, train=0, validation=count), predictor, 8)
