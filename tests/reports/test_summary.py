@@ -1,0 +1,98 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from vggtf import errors, metrics, workdir
+from vggtf.reports import summary
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+  """Returns a run that was trained, evaluated and exported, in part twice."""
+  folder = workdir.Workdir(str(tmp_path / "run"))
+  facts = workdir.RunFacts(
+    labels=("a", "b"),
+    mean_rgb=(1.0, 2.0, 3.0),
+    data_dir="data",
+    manifest_sha256="0",
+    splits={"train": 1_281_167, "validation": 50_000},
+    rejected={"empty": 2, "truncated": 3},
+  )
+  folder.write_facts(facts)
+
+  def measure(job, step, protocol, top1, top5, count=50_000):
+    means = {
+      "top1_error": metrics.Mean(top1 * count, count),
+      "top5_error": metrics.Mean(top5 * count, count),
+    }
+    folder.append_results(workdir.result_lines(job, folder.name, step, protocol, means))
+
+  measure("train", 5000, "centre 224 of 256", 0.9, 0.8)
+  measure("train", 10_000, "centre 224 of 256", 0.5, 0.4)
+  measure("evaluate", 10_000, "dense Q=256", 0.25, 0.125)
+  measure("evaluate", 10_000, "dense Q=384", 0.375, 0.0625, count=8)
+  measure("evaluate", 10_000, "dense Q=256", 0.2, 0.1)
+  for version in ("dense/10000", "centre/5000", "centre/.writing-7"):
+    (folder.export / version).mkdir(parents=True)
+  return folder
+
+
+def test_rows_hold_the_newest_numbers(run):
+  assert summary.rows(run) == [
+    ("converted", "1,281,167 train, 50,000 validation images; 5 rejected"),
+    ("trained", "10,000 steps, validation error 50.00% (centre 224 of 256)"),
+    ("top-1 error", "20.00% of 50,000 images (dense Q=256)"),
+    ("top-5 error", "10.00% of 50,000 images (dense Q=256)"),
+    ("top-1 error", "37.50% of 8 images (dense Q=384)"),
+    ("top-5 error", "6.25% of 8 images (dense Q=384)"),
+    ("SavedModel", str(run.export / "centre" / "5000")),
+    ("SavedModel", str(run.export / "dense" / "10000")),
+    ("TensorBoard", f"tensorboard --logdir {run.logs}"),
+    ("results", str(run.results)),
+  ]
+
+
+def test_a_line_cut_short_by_a_crash_is_passed_over(run):
+  expected = summary.rows(run)
+  with open(run.results, "a") as file:
+    file.write('{"job": "evaluate", "prot')
+  assert summary.rows(run) == expected
+
+
+def test_a_run_without_results_has_none(run):
+  run.results.unlink()
+  assert [name for name, _ in summary.rows(run)] == [
+    "converted",
+    "SavedModel",
+    "SavedModel",
+    "TensorBoard",
+    "results",
+  ]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(errors.UsageError, match="holds no run"):
+    summary.rows(workdir.Workdir(str(tmp_path)))
+
+
+def test_the_job_prints_it_without_tensorflow(run):
+  program = (
+    "import sys; from vggtf.jobs import summary; summary.run(sys.argv[1]);"
+    "assert 'tensorflow' not in sys.modules"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program, str(run.path)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines = done.stdout.splitlines()
+  assert len(lines) == len(summary.rows(run))
+  for line, (name, value) in zip(lines, summary.rows(run), strict=True):
+    assert line.startswith(name)
+    assert line.endswith(f" {value}")
