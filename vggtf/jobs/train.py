@@ -67,9 +67,19 @@ def run(
   Raises:
     Preempted: a signal asked to stop, and a checkpoint was saved.
   """
+  _check_counts(
+    evaluate_every=evaluate_every,
+    checkpoint_every=checkpoint_every,
+    log_every=log_every,
+    steps_per_call=steps_per_call,
+  )
   folder = workdirs.Workdir(workdir)
+  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   facts = _facts(data_dir)
-  _keep(folder, configuration.text(), facts, allow_config_change)
+  if checkpoints.any():
+    _check_same(folder, configuration.text(), facts, allow_config_change)
+  workdirs.write_text(folder.config, configuration.text())
+  folder.write_facts(facts)
 
   strategy = strategy()
   with strategy.scope():
@@ -94,7 +104,6 @@ def run(
   workdirs.write_text(folder.operative_config, configuration.operative_text())
 
   state = tf.train.Checkpoint(model=net, optimizer=update, schedule=rate, step=done)
-  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   first = checkpoints.restore_newest(state) or 0
   if steps == 0:
     checkpoints.save(state, 0)
@@ -133,9 +142,8 @@ def run(
     measure,
     hooks.SaveCheckpoint(checkpoint_every, save, measure),
   ]
-  batches = iter(
-    strategy.distribute_datasets_from_function(lambda _: feed.batches(first_step=first))
-  )
+  # Divides each global batch among the replicas.
+  batches = iter(strategy.experimental_distribute_dataset(feed.batches(first_step=first)))
   with stopping.StopRequest() as stop:
     try:
       reached = loop.run(
@@ -147,6 +155,11 @@ def run(
         steps_per_call,
         stop,
       )
+    except tf.errors.ResourceExhaustedError as error:
+      raise errors.EnvironmentFault(
+        f"out of memory with batches of {feed.batch_size} images on {strategy.num_replicas_in_sync}"
+        " devices; lower the batch size, or use more devices"
+      ) from error
     except tf.errors.OpError:
       feed.raise_failure()
       raise
@@ -173,25 +186,29 @@ def _facts(data_dir: str) -> workdirs.RunFacts:
   )
 
 
-def _keep(
+def _check_counts(**counts: int) -> None:
+  """Raises UsageError for a number of steps that is none."""
+  for name, count in counts.items():
+    if count < 1:
+      raise errors.UsageError(f"train.run.{name} = {count}: expected at least 1 step")
+
+
+def _check_same(
   folder: workdirs.Workdir, text: str, facts: workdirs.RunFacts, allow_config_change: bool
 ) -> None:
-  """Writes configuration and facts where a run begins; checks them where it goes on."""
-  if folder.config.exists() and folder.config.read_text() != text and not allow_config_change:
-    kept = folder.config.read_text().splitlines()
+  """Raises UsageError where a run that has checkpoints would go on as another one."""
+  kept = folder.config.read_text() if folder.config.exists() else text
+  if kept != text and not allow_config_change:
     diff = "\n".join(
-      difflib.unified_diff(kept, text.splitlines(), "kept", "given", n=0, lineterm="")
+      difflib.unified_diff(kept.splitlines(), text.splitlines(), "kept", "given", n=0, lineterm="")
     )
     raise errors.UsageError(
       f"the run in {folder.path} has another configuration; take another --workdir, or allow it "
       f"with --gin_param='train.run.allow_config_change = True'\n{diff}"
     )
-  if folder.facts.exists():
-    before = folder.read_facts()
-    if before.manifest_sha256 != facts.manifest_sha256:
-      raise errors.UsageError(
-        f"the run in {folder.path} was trained on {before.data_dir}, {facts.data_dir} holds other "
-        "data; take another --workdir"
-      )
-  workdirs.write_text(folder.config, text)
-  folder.write_facts(facts)
+  before = folder.read_facts() if folder.facts.exists() else facts
+  if before.manifest_sha256 != facts.manifest_sha256:
+    raise errors.UsageError(
+      f"the run in {folder.path} was trained on {before.data_dir}, {facts.data_dir} holds other "
+      "data; take another --workdir"
+    )

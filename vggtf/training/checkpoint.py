@@ -107,6 +107,10 @@ class Checkpoints:
       )
     return None
 
+  def any(self) -> bool:
+    """Returns whether there are checkpoints, sound or not."""
+    return bool(self._steps())
+
   def find(self, which: str) -> int:
     """Returns the step of the "latest" sound checkpoint, or of the "best" by validation error.
 
