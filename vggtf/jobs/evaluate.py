@@ -31,7 +31,8 @@ def run(
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
   net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice)
-  evaluator = evaluator(net, data_dir or facts.data_dir)
+  data_dir = data_dir or facts.data_dir
+  evaluator = evaluator(net, data_dir)
   if tuple(text for _, text in evaluator.labels) != facts.labels:
     raise errors.UsageError(
       f"the net was trained on other classes than those of {data_dir}: labels.txt must be the same"
@@ -45,4 +46,5 @@ def run(
   for line in lines:
     value = f"{line['value']:.2%}"
     table.add_row(line["metric"], value, f"{line['count']:,}", line["protocol"])
-  rich.console.Console().print(table)
+  # Names are shown as they are: "crane [bird]" is no markup.
+  rich.console.Console(markup=False, emoji=False).print(table)

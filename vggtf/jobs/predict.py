@@ -29,7 +29,8 @@ def run(workdir: str, files: list[str], predictor: str | None = None) -> None:
     for label, probability in _ask(answer, file):
       table.add_row(file, label, f"{probability:.1%}")
       file = ""
-  rich.console.Console().print(table)
+  # Names are shown as they are: "crane [bird]" is no markup.
+  rich.console.Console(markup=False, emoji=False).print(table)
 
 
 def _ask(answer, file: str) -> list[tuple[str, float]]:
