@@ -1,0 +1,274 @@
+"""Whole runs: what they leave behind, how they go on, and how they end."""
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from tests import samples
+from tests.jobs import runs
+from vggtf import errors, workdir
+from vggtf.evaluators import classification
+from vggtf.training import checkpoint
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  return samples.digits_like(tmp_path_factory.mktemp("painted") / "data")
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+  """Returns the folder of a run that nothing interrupted; not to be written to."""
+  folder = tmp_path_factory.mktemp("whole") / "run"
+  runs.run(folder, data_dir)
+  return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+  """Returns a copy of that folder, of the same name."""
+  return pathlib.Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def test_a_run_leaves_its_files(whole, data_dir):
+  assert sorted(path.name for path in whole.iterdir()) == [
+    "checkpoints",
+    "config.gin",
+    "logs",
+    "operative_config.gin",
+    "results.jsonl",
+    "run.json",
+  ]
+  assert (whole / "config.gin").read_text() == "a = 1\nb = 2\n"
+  assert (whole / "operative_config.gin").read_text() == "a = 1\nb = 2\nc = 3\n"
+  assert runs.steps(whole) == [3, 6]
+  facts = workdir.Workdir(str(whole)).read_facts()
+  assert facts.labels == ("class 0", "class 1", "class 2", "class 3")
+  assert facts.data_dir == data_dir
+  assert facts.splits == {"train": 48, "validation": 17}
+
+
+def test_results_are_those_of_the_checkpoints(whole, data_dir):
+  folder = workdir.Workdir(str(whole))
+  lines = folder.read_results()
+  found = {(line["step"], line["metric"]): line for line in lines}
+  assert sorted(found) == [(s, m) for s in (2, 4, 6) for m in ("top1_error", "top5_error")]
+  net, step = checkpoint.load_model(folder, folder.read_facts(), runs.MODEL, "latest")
+  assert step == runs.STEPS
+  for metric, mean in runs.VALIDATOR(net, data_dir)().items():
+    line = found[runs.STEPS, metric]
+    assert (line["value"], line["count"]) == (mean.value, 17)
+    assert line["protocol"] == "centre 32 of 32"
+    assert line["checkpoint"] == "step-00000006"
+  commits = {
+    step: json.loads((whole / f"checkpoints/step-{step:08d}/COMMIT.json").read_text())
+    for step in (3, 6)
+  }
+  assert commits[3]["error"] is None
+  assert commits[6]["error"] == found[6, "top1_error"]["value"]
+
+
+def test_curves_are_in_tensorboard(whole):
+  def curve(kind, name):
+    found = event_accumulator.EventAccumulator(str(whole / "logs" / kind)).Reload()
+    return {e.step: tf.make_ndarray(e.tensor_proto).item() for e in found.Tensors(name)}
+
+  assert sorted(curve("train", "loss")) == [2, 4, 6]
+  assert curve("train", "learning_rate") == pytest.approx({2: 1e-3, 4: 1e-3, 6: 1e-4})
+  results = workdir.Workdir(str(whole)).read_results()
+  expected = {line["step"]: line["value"] for line in results if line["metric"] == "top1_error"}
+  assert curve("validation", "top1_error") == pytest.approx(expected)
+  assert curve("train", "config") == {0: b"    a = 1\n    b = 2"}
+
+
+def test_a_finished_run_has_nothing_to_do(copy, data_dir, caplog):
+  before = runs.saved(copy, 6)
+  with caplog.at_level(logging.INFO, "vggtf"):
+    runs.run(copy, data_dir)
+  assert "nothing to do" in caplog.text
+  assert "holds step 6 of 6" in caplog.text
+  assert runs.steps(copy) == [3, 6]
+  assert runs.saved(copy, 6) == before
+
+
+def test_another_configuration_is_refused_with_the_difference(copy, data_dir):
+  with pytest.raises(errors.UsageError) as caught:
+    runs.run(copy, data_dir, text="a = 1\nb = 3\n")
+  message = str(caught.value)
+  assert "has another configuration; take another --workdir" in message
+  assert message.endswith("--- kept\n+++ given\n@@ -2 +2 @@\n-b = 2\n+b = 3")
+  assert (copy / "config.gin").read_text() == "a = 1\nb = 2\n"
+  runs.run(copy, data_dir, text="a = 1\nb = 3\n", allow_config_change=True)
+  assert (copy / "config.gin").read_text() == "a = 1\nb = 3\n"
+
+
+def test_other_data_are_refused(copy, tmp_path):
+  other = samples.digits_like(tmp_path / "other", train=40)
+  with pytest.raises(errors.UsageError, match="holds other data; take another --workdir"):
+    runs.run(copy, other)
+  assert workdir.Workdir(str(copy)).read_facts().splits["train"] == 48
+
+
+def test_the_same_data_elsewhere_are_the_same(copy, tmp_path):
+  other = samples.digits_like(tmp_path / "moved")
+  runs.run(copy, other)
+  assert workdir.Workdir(str(copy)).read_facts().data_dir == other
+
+
+def test_a_configuration_that_never_trained_may_be_mended(tmp_path, data_dir):
+  with pytest.raises(errors.UsageError, match="config = 'Z' is unknown"):
+    runs.run(tmp_path / "run", data_dir, text="Z", model=lambda **_: runs.MODEL(config="Z", **_))
+  runs.run(tmp_path / "run", data_dir, text="A", steps=0)
+  assert (tmp_path / "run" / "config.gin").read_text() == "A"
+
+
+def test_0_steps_save_the_net_as_it_is_drawn(tmp_path, data_dir):
+  runs.run(tmp_path / "run", data_dir, steps=0)
+  assert runs.steps(tmp_path / "run") == [0]
+  folder = workdir.Workdir(str(tmp_path / "run"))
+  facts = folder.read_facts()
+  net, step = checkpoint.load_model(folder, facts, runs.MODEL, "latest")
+  assert step == 0
+  drawn = runs.MODEL(classes=4, mean_rgb=facts.mean_rgb)
+  for ours, expected in zip(net.variables, drawn.variables, strict=True):
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_signal_ends_the_run_after_its_step_and_the_rest_is_bit_for_bit_the_same(
+  whole, data_dir, tmp_path
+):
+  class Signalled(classification.Classification):
+    """Is measuring for the second time when the signal comes."""
+
+    measured = 0
+
+    def __call__(self):
+      self.measured += 1
+      if self.measured == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return super().__call__()
+
+  def evaluator(net, data_dir):
+    return Signalled(net, data_dir, runs.CENTRE)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(errors.Preempted, match="checkpoint of step 4 saved in") as caught:
+    runs.run(tmp_path / "run", data_dir, evaluator=evaluator)
+  assert caught.value.exit_code == 42
+  assert signal.getsignal(signal.SIGTERM) is before
+  assert runs.steps(tmp_path / "run") == [3, 4]
+  runs.run(tmp_path / "run", data_dir)
+  assert runs.saved(tmp_path / "run", 6) == runs.saved(whole, 6)
+  results = [workdir.Workdir(str(at)).read_results() for at in (tmp_path / "run", whole)]
+  assert results[0] == results[1]
+
+
+def test_a_killed_run_goes_on_from_its_newest_sound_checkpoint(whole, copy, data_dir, caplog):
+  os.truncate(copy / "checkpoints/step-00000006/state.data-00000-of-00001", 1000)
+  (copy / "checkpoints/.writing-step-00000007").mkdir()
+  with caplog.at_level(logging.INFO, "vggtf"):
+    runs.run(copy, data_dir, steps_per_call=1)
+  assert "checkpoint of step 6 is damaged" in caplog.text
+  assert "training from step 3 to 6" in caplog.text
+  assert sorted(path.name for path in (copy / "checkpoints").iterdir()) == [
+    "corrupt",
+    "step-00000003",
+    "step-00000006",
+  ]
+  assert runs.saved(copy, 6) == runs.saved(whole, 6)
+
+
+def test_a_run_whose_checkpoints_are_damaged_is_not_begun_anew(copy, data_dir):
+  for path in (copy / "checkpoints").glob("*/COMMIT.json"):
+    path.unlink()
+  for _ in range(2):
+    with pytest.raises(errors.IntegrityError, match=r"every checkpoint in .* is damaged"):
+      runs.run(copy, data_dir)
+
+
+def test_a_run_that_diverges_ends_and_its_last_good_checkpoint_stays(copy, data_dir):
+  before = runs.saved(copy, 6)
+  with pytest.raises(errors.DivergedError, match="Lower the learning rate") as caught:
+    runs.run(copy, data_dir, rate=1e30, steps=20, steps_per_call=1, checkpoint_every=1)
+  assert caught.value.exit_code == 6
+  assert runs.steps(copy) == [3, 6]  # not 7, whose weights the next loss would find out about
+  assert runs.saved(copy, 6) == before
+
+
+@pytest.mark.parametrize("name", ["evaluate_every", "checkpoint_every", "log_every"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_steps_between_are_at_least_1(tmp_path, data_dir, name, value):
+  with pytest.raises(errors.UsageError, match=rf"train\.run\.{name} = {value}: expected at least"):
+    runs.run(tmp_path / "run", data_dir, **{name: value})
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_block_is_at_least_1_step(tmp_path, data_dir):
+  with pytest.raises(errors.UsageError, match="steps_per_call = 0"):
+    runs.run(tmp_path / "run", data_dir, steps_per_call=0)
+
+
+def test_a_damaged_record_stops_the_run_and_is_named(tmp_path):
+  folder = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
+  path = max(folder.glob("scale_32/train-*"), key=os.path.getsize)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(errors.IntegrityError, match=rf"{path.name} record \d+"):
+    runs.run(tmp_path / "run", folder, steps=20, evaluate_every=20)
+
+
+def test_memory_that_does_not_suffice_is_a_fault_of_the_machine(tmp_path, data_dir):
+  def exhausted(net, data_dir):
+    class Evaluator(classification.Classification):
+      def __call__(self):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    return Evaluator(net, data_dir, runs.CENTRE)
+
+  with pytest.raises(errors.EnvironmentFault, match="out of memory with batches of 8 images"):
+    runs.run(tmp_path / "run", data_dir, evaluator=exhausted, steps=1)
+
+
+TWO_DEVICES = """
+import functools, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.jobs import runs
+model = functools.partial(runs.MODEL, norm=None, dropout=0.0)
+mirrored = functools.partial(tf.distribute.MirroredStrategy, ["/cpu:0", "/cpu:1"])
+runs.run(sys.argv[1], sys.argv[2], model=model, strategy=mirrored, steps=2)
+"""
+
+
+def test_replicas_divide_the_batch_among_them(tmp_path, data_dir):
+  def model(**arguments):
+    return runs.MODEL(norm=None, dropout=0.0, **arguments)
+
+  runs.run(tmp_path / "one", data_dir, model=model, steps=2)
+  subprocess.run(
+    [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two"), data_dir],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+  )
+  one, two = runs.saved(tmp_path / "one", 2), runs.saved(tmp_path / "two", 2)
+  assert one.keys() == two.keys()
+  compared = [name for name in one if name.startswith(("model/layers", "optimizer/velocities"))]
+  assert len(compared) == 4 * len(runs.MODEL(classes=4, mean_rgb=(0.0, 0.0, 0.0)).layers)
+  for name in compared:
+    found, expected = (np.frombuffer(bits[name], np.float32) for bits in (two, one))
+    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected), name
