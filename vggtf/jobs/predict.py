@@ -39,6 +39,8 @@ def _ask(answer, file: str) -> list[tuple[str, float]]:
     reply = answer(images=tf.constant([Path(file).read_bytes()]))
   except FileNotFoundError:
     raise errors.UsageError(f"there is no file {file}") from None
+  except IsADirectoryError:
+    raise errors.UsageError(f"{file} is a folder; name the pictures in it") from None
   except tf.errors.InvalidArgumentError:
     raise errors.UsageError(f"{file} is not a whole JPEG or PNG") from None
   classes = reply["classes"][0].numpy()
@@ -48,10 +50,10 @@ def _ask(answer, file: str) -> list[tuple[str, float]]:
 
 def _newest(export: Path, predictor: str | None) -> Path:
   """Returns the folder of the highest version."""
-  exported = sorted(path.parent.name for path in export.glob("*/[0-9]*"))
-  if not exported:
+  versions = [path for path in export.glob("*/*") if path.name.isdecimal()]
+  if not versions:
     raise errors.UsageError(f"nothing was exported to {export}; run --job=export first")
-  predictors = sorted(set(exported))
+  predictors = sorted({path.parent.name for path in versions})
   if predictor is None and len(predictors) == 1:
     predictor = predictors[0]
   if predictor not in predictors:
@@ -59,4 +61,6 @@ def _newest(export: Path, predictor: str | None) -> Path:
       f"predict.run.predictor = {predictor!r}: exported are {', '.join(predictors)}; choose "
       "one with --gin_param"
     )
-  return max((export / predictor).glob("[0-9]*"), key=lambda path: int(path.name))
+  return max(
+    (path for path in versions if path.parent.name == predictor), key=lambda path: int(path.name)
+  )
