@@ -1,0 +1,181 @@
+"""Evaluation, export and prediction with a net that was trained a little."""
+
+import functools
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests import samples
+from tests.jobs import runs
+from vggtf import errors, images, workdir
+from vggtf.evaluators import classification
+from vggtf.jobs import evaluate, export, predict
+from vggtf.predictors import dense
+from vggtf.training import checkpoint
+
+DENSE = functools.partial(dense.Dense, scale=40, flip=False)
+MEASURE = functools.partial(classification.Classification, predictor=DENSE, split="train")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  return samples.digits_like(tmp_path_factory.mktemp("painted") / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("trained") / "run"
+  runs.run(folder, data_dir)
+  facts = json.loads((folder / "run.json").read_text())
+  facts["labels"][2] = "crane [bird] :dog:"  # as it was converted, for all that the jobs know
+  (folder / "run.json").write_text(json.dumps(facts))
+  return folder
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+  """Returns the run's folder with the dense and the centre predictor exported."""
+  for predictor in (runs.CENTRE, DENSE):
+    export.run(str(trained), runs.MODEL, predictor)
+  return trained
+
+
+@pytest.fixture
+def same_labels(monkeypatch):
+  """Gives the data the labels of the run."""
+
+  class Measure(classification.Classification):
+    def __init__(self, *args, **options):
+      super().__init__(*args, **options)
+      self.labels = tuple(
+        (key, text.replace("class 2", "crane [bird] :dog:")) for key, text in self.labels
+      )
+
+  return functools.partial(Measure, predictor=DENSE, split="train")
+
+
+def test_evaluation_is_printed_and_kept(trained, data_dir, same_labels, capsys):
+  before = workdir.Workdir(str(trained)).read_results()
+  evaluate.run(str(trained), runs.MODEL, same_labels)
+  folder = workdir.Workdir(str(trained))
+  lines = folder.read_results()[len(before) :]
+  net, _ = checkpoint.load_model(folder, folder.read_facts(), runs.MODEL, "latest")
+  expected = MEASURE(net, data_dir)()
+  printed = capsys.readouterr().out
+  assert [line["metric"] for line in lines] == ["top1_error", "top5_error"]
+  for line in lines:
+    mean = expected[line["metric"]]
+    assert (line["value"], line["count"]) == (mean.value, 48)
+    assert line | {"job": "evaluate", "run": "run", "step": 6} == line
+    assert line["protocol"] == "dense Q=40, mean of scores"
+    assert f"{mean.value:.2%}" in printed
+  assert "run, step 6" in printed
+
+
+def test_the_best_checkpoint_is_evaluated_where_it_is_asked_for(trained, same_labels):
+  evaluate.run(str(trained), runs.MODEL, same_labels, checkpoint_choice="best")
+  assert workdir.Workdir(str(trained)).read_results()[-1]["step"] == 6  # the only one measured
+  with pytest.raises(errors.UsageError, match="expected 'latest' or 'best'"):
+    evaluate.run(str(trained), runs.MODEL, same_labels, checkpoint_choice="6")
+
+
+def test_other_classes_are_refused_and_named(trained, data_dir, tmp_path):
+  before = workdir.Workdir(str(trained)).read_results()
+  with pytest.raises(errors.UsageError, match=f"other classes than those of {data_dir}"):
+    evaluate.run(str(trained), runs.MODEL, MEASURE)
+  fewer = samples.digits_like(tmp_path / "fewer", classes=3)
+  with pytest.raises(errors.UsageError, match=f"other classes than those of {fewer}"):
+    evaluate.run(str(trained), runs.MODEL, MEASURE, data_dir=fewer)
+  assert workdir.Workdir(str(trained)).read_results() == before
+
+
+def test_another_net_than_was_trained_is_refused(trained, same_labels):
+  other = functools.partial(runs.MODEL, config="B")
+  with pytest.raises(errors.IntegrityError, match="another configuration than this run's"):
+    evaluate.run(str(trained), other, same_labels)
+
+
+def test_jobs_need_a_run(tmp_path):
+  for job, arguments in (
+    (evaluate, (runs.MODEL, MEASURE)),
+    (export, (runs.MODEL, DENSE)),
+  ):
+    with pytest.raises(errors.UsageError, match="holds no run"):
+      job.run(str(tmp_path), *arguments)
+  with pytest.raises(errors.UsageError, match="nothing was exported"):
+    predict.run(str(tmp_path), ["a.jpg"])
+
+
+class Wide(dense.Dense):
+  name = "wide"
+
+
+def test_export_prints_where_it_lies_and_is_done_once(trained, capsys):
+  wide = functools.partial(Wide, scale=32)
+  export.run(str(trained), runs.MODEL, wide)
+  path = pathlib.Path(capsys.readouterr().out.strip())
+  assert path == trained / "export" / "wide" / "6"
+  assert (path / "saved_model.pb").exists()
+  with pytest.raises(errors.UsageError, match="exported already"):
+    export.run(str(trained), runs.MODEL, wide)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  paths = [tmp_path / "a.jpg", tmp_path / "b [x].png"]
+  for seed, path in enumerate(paths):
+    Image.fromarray(samples.paint(seed, 50, 60)).save(path)
+  return paths
+
+
+def test_prediction_is_what_the_trained_net_says(exported, pictures, capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "250")
+  predict.run(str(exported), [str(path) for path in pictures], predictor="dense")
+  rows = [
+    [cell.strip() for cell in line.strip("│┃").split("│")]
+    for line in capsys.readouterr().out.splitlines()
+    if line.startswith("│")
+  ]
+  folder = workdir.Workdir(str(exported))
+  facts = folder.read_facts()
+  predictor = DENSE(checkpoint.load_model(folder, facts, runs.MODEL, "latest")[0])
+  expected = []
+  for path in pictures:
+    view = predictor.prepare(images.decode(tf.constant(path.read_bytes())))
+    posteriors = predictor(view[tf.newaxis]).numpy()[0]
+    for place, index in enumerate(np.argsort(-posteriors, kind="stable")):
+      name = "" if place else str(path)
+      expected.append([name, facts.labels[index], f"{posteriors[index]:.1%}"])
+  assert rows == expected
+  assert any("crane [bird] :dog:" in row for row in rows)
+
+
+def test_which_export_answers_must_be_clear(exported, pictures):
+  with pytest.raises(errors.UsageError, match="exported are centre, dense"):
+    predict.run(str(exported), [str(pictures[0])])
+  with pytest.raises(errors.UsageError, match="predictor = 'multi'"):
+    predict.run(str(exported), [str(pictures[0])], predictor="multi")
+
+
+def test_what_is_no_picture_is_refused(exported, tmp_path):
+  text = tmp_path / "notes.txt"
+  text.write_text("a text")
+  with pytest.raises(errors.UsageError, match=r"notes\.txt is not a whole JPEG or PNG"):
+    predict.run(str(exported), [str(text)], predictor="centre")
+  with pytest.raises(errors.UsageError, match=r"there is no file .*gone\.jpg"):
+    predict.run(str(exported), [str(tmp_path / "gone.jpg")], predictor="centre")
+  with pytest.raises(errors.UsageError, match="is a folder"):
+    predict.run(str(exported), [str(tmp_path)], predictor="centre")
+
+
+def test_the_newest_version_answers(exported, pictures, capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "250")
+  versions = exported / "export" / "centre"
+  for name in (".writing-99", "99.old", "5"):  # neither of them the newest version
+    (versions / name).mkdir(exist_ok=True)
+  predict.run(str(exported), [str(pictures[0])], predictor="centre")
+  assert str(versions / "6") in capsys.readouterr().out
