@@ -70,16 +70,18 @@ DAMAGES = {
 }
 
 
-def test_everything_comes_back_bit_for_bit_and_goes_on_alike(tmp_path):
+def test_everything_comes_back_bit_for_bit(tmp_path):
   def build(seed):
     plateau = schedules.Plateau(initial=1e-3, drops=2, patience=1)
-    return parts.build(schedule=plateau, seed=seed, norm="batch", dropout=0.5)
+    return parts.build(schedule=plateau, seed=seed, norm="batch")
 
   saved, restored = build(seed=0), build(seed=1)
-  iterator = parts.batches(4)
-  saved.take(iterator, 2)
+  random = np.random.RandomState(0)
+  for variable in (*saved.net.variables, *saved.optimizer.variables):
+    variable.assign(random.standard_normal(variable.shape))
   for error in (0.5, 0.7):
     saved.schedule.observe(error)
+  saved.done.assign(1 << 40)
   checkpoints = checkpoint.Checkpoints(tmp_path)
   checkpoints.save(saved.state, 2, 0.7)
   assert checkpoints.restore_newest(restored.state) == 2
@@ -87,17 +89,9 @@ def test_everything_comes_back_bit_for_bit_and_goes_on_alike(tmp_path):
   assert sum(name.startswith("sgd/") for name in expected) == len(saved.net.trainable_variables)
   for name, value in parts.values(restored).items():
     assert value.tobytes() == expected[name].tobytes(), name
-  assert restored.done.numpy() == 2
+  assert restored.done.numpy() == 1 << 40
   assert restored.schedule.best.numpy() == np.float32(0.5)
-  assert restored.schedule.dropped.numpy() == 1
-
-  again = parts.batches(4)
-  for _ in range(2):
-    next(again)
-  assert restored.take(again, 2) == saved.take(iterator, 2)
-  expected = parts.values(saved)
-  for name, value in parts.values(restored).items():
-    assert value.tobytes() == expected[name].tobytes(), name
+  assert (restored.schedule.bad.numpy(), restored.schedule.dropped.numpy()) == (0, 1)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

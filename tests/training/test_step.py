@@ -54,7 +54,7 @@ class ByHand:
         parameter.sub_(velocity)
     better = (logits > logits.gather(1, label[:, None])).sum(1)
     return {
-      "loss": float((losses * weight).sum() / weight.sum()),
+      "loss": float((losses.detach() * weight).sum() / weight.sum()),
       "top1_error": float(((better >= 1) * weight).sum() / weight.sum()),
       "top5_error": float(((better >= 5) * weight).sum() / weight.sum()),
       "learning_rate": rate,
@@ -72,16 +72,41 @@ def distance(ours, theirs):
   return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
-@pytest.mark.parametrize("norm", [None, "batch"])
-def test_steps_are_those_of_torch_in_float64(norm):
-  ours = parts.build(norm=norm)
-  drawn = parts.values(ours)
-  by_hand = ByHand(ours.net, norm)
+class Taken:
+  """Steps on one device. scalars: of each step; drawn, values: before and after them."""
+
+  def __init__(self, norm=None, dropout=0.0):
+    self.parts = parts.build(norm=norm, dropout=dropout)
+    self.norm, self.drawn = norm, parts.values(self.parts)
+    self.by_hand = ByHand(self.parts.net, norm)
+    iterator = parts.batches(STEPS)
+    self.scalars = [self.parts.take(iterator, 1) for _ in range(STEPS)]
+    self.values = parts.values(self.parts)
+
+
+@pytest.fixture(scope="module")
+def plain():
+  return Taken()
+
+
+@pytest.fixture(scope="module")
+def normed():
+  return Taken(norm="batch")
+
+
+@pytest.fixture(scope="module")
+def dropped():
+  return Taken(norm="batch", dropout=0.5)
+
+
+@pytest.mark.parametrize("taken", ["plain", "normed"])
+def test_steps_are_those_of_torch_in_float64(taken, request):
+  taken = request.getfixturevalue(taken)
+  ours, norm, drawn, by_hand = taken.parts, taken.norm, taken.drawn, taken.by_hand
   given = parts.arrays(STEPS)
-  iterator = parts.batches(STEPS)
   for index, rate in enumerate(parts.RATES):
     expected = by_hand.step((given.image[index], given.label[index], given.weight[index]), rate)
-    found = ours.take(iterator, 1)
+    found = taken.scalars[index]
     assert found.keys() == expected.keys()
     for name, value in expected.items():
       assert found[name] == pytest.approx(value, rel=2e-5), (name, index)
@@ -106,15 +131,12 @@ def test_steps_are_those_of_torch_in_float64(norm):
     assert distance(layer.offset.numpy(), theirs.bias.detach().numpy()) < 2e-3
 
 
-def test_steps_in_one_call_are_those_of_many_calls_bit_for_bit():
-  together, apart = parts.build(dropout=0.5, norm="batch"), parts.build(dropout=0.5, norm="batch")
-  means = together.take(parts.batches(STEPS), STEPS)
-  iterator = parts.batches(STEPS)
-  single = [apart.take(iterator, 1) for _ in range(STEPS)]
-  expected = parts.values(apart)
+def test_steps_in_one_call_are_those_of_many_calls_bit_for_bit(dropped):
+  together = parts.build(norm="batch", dropout=0.5)
+  means, single = together.take(parts.batches(STEPS), STEPS), dropped.scalars
   for name, value in parts.values(together).items():
-    np.testing.assert_array_equal(value, expected[name], err_msg=name)
-  assert together.done.numpy() == apart.done.numpy() == STEPS
+    np.testing.assert_array_equal(value, dropped.values[name], err_msg=name)
+  assert together.done.numpy() == dropped.parts.done.numpy() == STEPS
   weights = parts.arrays(STEPS).weight.sum(axis=1)
   for name in ("loss", "top1_error", "top5_error"):  # means over images
     mean = np.average([one[name] for one in single], weights=weights)
@@ -123,23 +145,18 @@ def test_steps_in_one_call_are_those_of_many_calls_bit_for_bit():
     assert means[name] == single[-1][name]
 
 
-def test_xla_takes_the_same_steps_with_the_same_dropout():
-  plain = parts.build(dropout=0.5, norm="batch")
-  compiled = parts.build(dropout=0.5, norm="batch", jit_compile=True)
-  undropped = parts.build(dropout=0.0, norm="batch")
-  drawn = parts.values(plain)
-  found = {}
-  for name, one in (("plain", plain), ("compiled", compiled), ("undropped", undropped)):
-    found[name] = (one.take(parts.batches(2), 2)["loss"], parts.values(one))
-  assert found["compiled"][0] == pytest.approx(found["plain"][0], rel=1e-5)
-  assert abs(found["undropped"][0] - found["plain"][0]) > 1e-2  # masks matter here
-  for name, expected in found["plain"][1].items():
+def test_xla_takes_the_same_steps_with_the_same_dropout(dropped):
+  compiled = parts.build(norm="batch", dropout=0.5, jit_compile=True)
+  iterator = parts.batches(STEPS)
+  for expected in dropped.scalars:
+    assert compiled.take(iterator, 1)["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+  found, drawn = parts.values(compiled), dropped.drawn
+  for name, value in dropped.values.items():
     np.testing.assert_allclose(
-      found["compiled"][1][name], expected, rtol=0, atol=1e-5 * max(1, abs(expected).max())
+      found[name], value, rtol=0, atol=1e-5 * max(1, abs(value).max()), err_msg=name
     )
-  fc7 = "vgg/fc7/weights:0"
-  change = found["plain"][1][fc7] - drawn[fc7]
-  assert distance(found["compiled"][1][fc7] - drawn[fc7], change) < 1e-3
+  fc7 = "vgg/fc7/weights:0"  # its gradients have the zeros of the masks
+  assert distance(found[fc7] - drawn[fc7], dropped.values[fc7] - drawn[fc7]) < 1e-3
 
 
 def test_dropout_differs_from_step_to_step_and_with_the_seed_of_the_run():
@@ -160,32 +177,27 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.training import parts
-found = []
-for strategy in (
-  tf.distribute.OneDeviceStrategy("/device:CPU:0"),
-  tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
-):
-  one = parts.build(strategy)
-  iterator = parts.batches(3, strategy)
-  scalars = [one.take(iterator, 1) for _ in range(3)]
-  values = {name: value.tolist() for name, value in parts.values(one).items()}
-  found.append([strategy.num_replicas_in_sync, scalars, values])
-print(json.dumps(found))
+strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+assert strategy.num_replicas_in_sync == 2
+mirrored = parts.build(strategy)
+iterator = parts.batches(4, strategy)
+scalars = [mirrored.take(iterator, 1) for _ in range(4)]
+values = {name: value.tolist() for name, value in parts.values(mirrored).items()}
+print(json.dumps([scalars, values]))
 """
 
 
-def test_two_replicas_take_the_steps_of_one_device():
+def test_two_replicas_take_the_steps_of_one_device(plain):
   reply = subprocess.run(
     [sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=True
   )
-  one, two = json.loads(reply.stdout)
-  assert (one[0], two[0]) == (1, 2)
-  for alone, shared in zip(one[1], two[1], strict=True):
+  scalars, values = json.loads(reply.stdout)
+  for alone, shared in zip(plain.scalars, scalars, strict=True):
     for name, value in alone.items():
       assert shared[name] == pytest.approx(value, rel=1e-5), name
-  assert one[2].keys() == two[2].keys()
-  for name, value in one[2].items():
-    assert distance(np.array(two[2][name]), np.array(value)) < 1e-5, name
+  assert values.keys() == plain.values.keys()
+  for name, value in plain.values.items():
+    assert distance(np.array(values[name]), value) < 1e-5, name
 
 
 def test_xla_is_chosen_by_a_plain_word():
