@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -199,8 +200,11 @@ def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None
     else:
       status.assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
+    reason = " ".join(str(error).split())[:400]
+    if lacking := sorted(set(re.findall("<tf.Variable '(.+?):", str(error)))):
+      reason = f"it lacks variables such as {', '.join(lacking[:4])}"  # not their values, as above
     raise errors.IntegrityError(
-      f"{prefix} is of another configuration than this run's: {' '.join(str(error).split())[:400]}"
+      f"{prefix} is of another configuration than this run's: {reason}"
     ) from error
 
 
