@@ -155,9 +155,9 @@ def test_folders_that_are_none_of_ours_are_left_alone(three):
 @pytest.mark.parametrize(
   ("options", "why"),
   [
-    ({"config": "B"}, "conv1_2"),
-    ({"norm": "batch"}, "norm"),
-    ({"width": 1 / 32}, "shape"),
+    ({"config": "B"}, "lacks .* conv1_2/biases, conv1_2/weights, conv2_2/biases, conv2_2/weights$"),
+    ({"norm": "batch"}, "lacks variables such as norm.*/"),
+    ({"width": 1 / 32}, "incompatible tensor with shape .* and name conv1_1"),
   ],
   ids=["more layers", "a norm", "narrower"],
 )
