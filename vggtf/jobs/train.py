@@ -14,6 +14,7 @@ from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import shards
 from vggtf.training import checkpoint, hooks, loop, step, stopping
+from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def run(
     hooks.SaveCheckpoint(checkpoint_every, save, measure),
   ]
   # Divides each global batch among the replicas.
-  batches = iter(strategy.experimental_distribute_dataset(feed.batches(first_step=first)))
+  batches = strategies.distribute(strategy, feed.batches(first_step=first))
   with stopping.StopRequest() as stop:
     try:
       reached = loop.run(
