@@ -143,7 +143,6 @@ def run(
     measure,
     hooks.SaveCheckpoint(checkpoint_every, save, measure),
   ]
-  # Divides each global batch among the replicas.
   batches = strategies.distribute(strategy, feed.batches(first_step=first))
   with stopping.StopRequest() as stop:
     try:

@@ -27,7 +27,7 @@ def one_device(device: str | None = None) -> tf.distribute.Strategy:
 
 
 def distribute(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> Iterator:
-  """Returns an iterator of per-replica batches.
+  """Returns an iterator of per-replica batches, each global batch divided among the replicas.
 
   For one replica it is the data set's own. tf.distribute's is built on GeneratorDataset, which, on
   Python 3.11, has glibc return every block of over 128 KB to the system at once (TensorFlow's
@@ -35,4 +35,5 @@ def distribute(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> It
   """
   if strategy.num_replicas_in_sync == 1:
     return iter(dataset)
-  return iter(strategy.distribute_datasets_from_function(lambda _: dataset))
+  # Not distribute_datasets_from_function, which would give each replica a whole batch.
+  return iter(strategy.experimental_distribute_dataset(dataset))
