@@ -43,12 +43,14 @@ class Training:
   """That a model is called in training, and what that call gives back beside its outputs.
 
   seed: int32 [2], the key of this step's dropout masks; equal keys give equal masks.
+  first_example: int32 scalar, the place of this replica's first example in the global batch.
   updates: filled by layers that keep statistics: pairs of a variable and its new value, assigned
     by the step after the mean over replicas (an assignment inside a compiled function could not
     be shared between them).
   """
 
   seed: tf.Tensor
+  first_example: tf.Tensor | int = 0
   updates: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
 
 

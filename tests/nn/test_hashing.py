@@ -19,7 +19,7 @@ def test_names_hash_to_their_crc32():
 def test_draws_are_uniform_and_uncorrelated():
   draws = np.stack(
     [
-      hashing.uniform(100_000, name, tf.constant(seed))
+      hashing.uniform(0, 100_000, name, tf.constant(seed))
       for name, seed in [("fc6", [1, 2]), ("fc7", [1, 2]), ("fc6", [1, 3]), ("fc6", [-2, 2])]
     ]
   )

@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from vggtf import errors
+from vggtf import contracts, errors
 from vggtf.nn import heads, initializers, layers
 
 SEED = tf.constant([3, -4])
@@ -81,7 +81,7 @@ def test_fully_connected_layer_slides_over_larger_maps():
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
 def test_dropout_keeps_its_share_and_scales_it(rate):
   ones = tf.ones((100, 1000))
-  dropped = layers.dropout(ones, rate, "fc6", SEED).numpy()
+  dropped = layers.dropout(ones, rate, "fc6", contracts.Training(SEED)).numpy()
   np.testing.assert_allclose(np.unique(dropped), [0, 1 / (1 - rate)][rate == 0 :], rtol=1e-6)
   kept = np.count_nonzero(dropped) / dropped.size
   assert abs(kept - (1 - rate)) <= 4 * math.sqrt(rate * (1 - rate) / dropped.size)
@@ -91,7 +91,7 @@ def test_dropout_is_the_same_however_it_runs():
   ones = tf.ones((4, 1, 1, 512))
 
   def drop(activations, seed):
-    return layers.dropout(activations, 0.5, "fc6", seed)
+    return layers.dropout(activations, 0.5, "fc6", contracts.Training(seed))
 
   eager = drop(ones, SEED)
   np.testing.assert_array_equal(eager, tf.function(drop)(ones, SEED))
@@ -101,16 +101,26 @@ def test_dropout_is_the_same_however_it_runs():
 def test_dropout_differs_by_seed_and_layer():
   ones = tf.ones(10_000)
   masks = [
-    layers.dropout(ones, 0.5, name, tf.constant(seed)).numpy()
+    layers.dropout(ones, 0.5, name, contracts.Training(tf.constant(seed))).numpy()
     for name, seed in [("fc6", [1, 2]), ("fc7", [1, 2]), ("fc6", [1, 3]), ("fc6", [2, 1])]
   ]
   assert np.abs(np.corrcoef(masks) - np.eye(4)).max() < 0.05
+
+
+def test_replicas_have_the_masks_that_one_device_has():
+  ones = tf.ones([8, 3, 5])
+  whole = layers.dropout(ones, 0.5, "fc6", contracts.Training(SEED))
+  halves = [
+    layers.dropout(ones[:4], 0.5, "fc6", contracts.Training(SEED, first_example=first))
+    for first in (0, 4)
+  ]
+  np.testing.assert_array_equal(tf.concat(halves, 0), whole)
 
 
 def test_gradient_of_dropout_is_its_mask():
   activations = tf.constant(normal(1000))
   with tf.GradientTape() as tape:
     tape.watch(activations)
-    dropped = layers.dropout(activations, 0.5, "fc6", SEED)
+    dropped = layers.dropout(activations, 0.5, "fc6", contracts.Training(SEED))
   expected = np.where(dropped.numpy() != 0, 2.0, 0.0)
   np.testing.assert_array_equal(tape.gradient(dropped, activations), expected)

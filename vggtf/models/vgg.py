@@ -161,7 +161,7 @@ class VGG(tf.Module):
     for name in ("fc6", "fc7"):
       maps = tf.nn.relu(self.layers[name](maps))
       if training is not None:
-        maps = layers.dropout(maps, self._dropout, name, training.seed)
+        maps = layers.dropout(maps, self._dropout, name, training)
     return self.layers["fc8"](tf.cast(maps, tf.float32))
 
   def _convolve(self, name: str, maps: tf.Tensor, training: contracts.Training | None) -> tf.Tensor:

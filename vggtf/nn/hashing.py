@@ -23,10 +23,11 @@ def mix(bits: tf.Tensor) -> tf.Tensor:
   return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, 16))
 
 
-def uniform(count: tf.Tensor, name: str, seed: tf.Tensor) -> tf.Tensor:
+def uniform(first: tf.Tensor | int, count: tf.Tensor, name: str, seed: tf.Tensor) -> tf.Tensor:
   """Draws one number for each index, a function of (index, name, seed).
 
   Args:
+    first: the first index, an int32 scalar.
     count: how many, an int32 scalar.
     name: what the numbers are for; each name has its own.
     seed: int32 [2].
@@ -35,7 +36,7 @@ def uniform(count: tf.Tensor, name: str, seed: tf.Tensor) -> tf.Tensor:
     float32 [count] in [0, 1), multiples of 2^-24.
   """
   seed = tf.bitcast(seed, tf.uint32)
-  bits = tf.cast(tf.range(count), tf.uint32)
+  bits = tf.cast(first + tf.range(count), tf.uint32)
   for word in (tf.constant(hash_name(name), tf.uint32), seed[0], seed[1]):
     bits = mix(tf.bitwise.bitwise_xor(bits, word))
   return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24

@@ -5,7 +5,7 @@ Maps are [N, H, W, C]. A layer computes in the type of the map it is given (vggt
 
 import tensorflow as tf
 
-from vggtf import errors
+from vggtf import contracts, errors
 from vggtf.nn import hashing, initializers
 
 # Caffe rounds the side of a pooled map up: its last window may reach over the border.
@@ -75,21 +75,25 @@ def pooled_side(side: int, rounding: str) -> int:
   return side // 2 if rounding == "floor" else -(-side // 2)
 
 
-def dropout(activations: tf.Tensor, rate: float, name: str, seed: tf.Tensor) -> tf.Tensor:
+def dropout(
+  activations: tf.Tensor, rate: float, name: str, training: contracts.Training
+) -> tf.Tensor:
   """Sets each element to 0 with probability `rate` and divides the others by 1 - rate.
 
   Dividing here (Srivastava et al., 2014, section 10) leaves evaluation alone; the expectation is
-  that of the paper's dropout (section 3.1). The mask is a function of (seed, name, element), with
-  XLA and without.
+  that of the paper's dropout (section 3.1). The mask is a function of seed, name, example
+  (its place in the global batch) and unit, on any number of replicas, with XLA and without.
 
   Args:
-    activations: of any shape and floating type.
+    activations: [N, ...], of any floating type.
     rate: in [0, 1).
     name: of the layer; each layer has its own masks.
-    seed: int32 [2], the key of this step's masks (`contracts.Training`).
+    training: its seed is the key of this step's masks.
 
   Returns:
     A tensor like `activations`.
   """
-  draws = tf.reshape(hashing.uniform(tf.size(activations), name, seed), tf.shape(activations))
+  count = tf.size(activations)
+  first = training.first_example * (count // tf.shape(activations)[0])
+  draws = tf.reshape(hashing.uniform(first, count, name, training.seed), tf.shape(activations))
   return activations * tf.cast(draws >= rate, activations.dtype) / (1 - rate)

@@ -95,8 +95,11 @@ class TrainStep:
 
   def _replica_step(self, batch: contracts.Batch) -> dict[str, tf.Tensor]:
     seed = tf.stack([self._seed, tf.cast(self._step, tf.int32)])
-    gradients, updates, sums = self._gradients(batch.image, batch.label, batch.weight, seed)
     context = tf.distribute.get_replica_context()
+    first_example = context.replica_id_in_sync_group * tf.shape(batch.label)[0]
+    gradients, updates, sums = self._gradients(
+      batch.image, batch.label, batch.weight, seed, first_example
+    )
     gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
     gradients = self._weight_decay.add(gradients, self._variables)
     self._optimizer.apply(gradients, self._schedule(self._step))
@@ -106,9 +109,9 @@ class TrainStep:
         variable.assign(value)
     return sums
 
-  def _compute(self, image, label, weight, seed):
+  def _compute(self, image, label, weight, seed, first_example):
     """Returns gradients of the global batch's mean loss, new statistics, and sums for the log."""
-    training = contracts.Training(seed)
+    training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
       outputs = self._model(image, training)
       losses = self._loss(outputs, label) * weight
