@@ -32,6 +32,9 @@ _JOB = flags.DEFINE_string("job", "train", "What to do: a module of vggtf/jobs."
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "The run's folder: checkpoints, logs, results, exports."
 )
+_ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
+  "allow_config_change", False, "Resume training although the configuration is another."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
@@ -125,6 +128,7 @@ def _arguments(run, positional: list[str]) -> dict:
     "data_dir": _DATA_DIR.value,
     "files": positional or None,
     "configuration": config,
+    "allow_config_change": _ALLOW_CONFIG_CHANGE.value,
   }
   if positional and "files" not in takes:
     raise errors.UsageError(

@@ -12,6 +12,7 @@ export/               <predictor>/<version>/: SavedModels
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,35 @@ class Workdir:
     self.logs = self.path / "logs"
     self.results = self.path / "results.jsonl"
     self.export = self.path / "export"
+
+  def begin(self, configuration: str, facts: RunFacts, allow_config_change: bool) -> None:
+    """Writes configuration and facts; where checkpoints are there already, checks them first.
+
+    Args:
+      configuration: the text of the whole configuration.
+      facts: what the data decides.
+      allow_config_change: whether a run may go on with another configuration.
+
+    Raises:
+      UsageError: the run would go on as another one; the message shows the difference.
+    """
+    if any(self.checkpoints.glob("step-*")):
+      kept = self.config.read_text() if self.config.exists() else configuration
+      if kept != configuration and not allow_config_change:
+        lines = (kept.splitlines(), configuration.splitlines())
+        diff = "\n".join(difflib.unified_diff(*lines, "kept", "given", n=0, lineterm=""))
+        raise errors.UsageError(
+          f"the run in {self.path} has another configuration; take another --workdir, or allow it "
+          f"with --allow_config_change\n{diff}"
+        )
+      before = self.read_facts() if self.facts.exists() else facts
+      if before.manifest_sha256 != facts.manifest_sha256:
+        raise errors.UsageError(
+          f"the run in {self.path} was trained on {before.data_dir}, {facts.data_dir} holds other "
+          "data; take another --workdir"
+        )
+    write_text(self.config, configuration)
+    self.write_facts(facts)
 
   def write_facts(self, facts: RunFacts) -> None:
     write_text(self.facts, json.dumps(dataclasses.asdict(facts), indent=1) + "\n")

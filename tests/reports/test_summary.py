@@ -42,13 +42,16 @@ def run(tmp_path):
 
 
 def test_rows_hold_the_newest_numbers(run):
-  assert summary.rows(run) == [
+  assert summary.of_run(run) == [
     ("converted", "1,281,167 train, 50,000 validation images; 5 rejected"),
-    ("trained", "10,000 steps, validation error 50.00% (centre 224 of 256)"),
-    ("top-1 error", "20.00% of 50,000 images (dense Q=256)"),
-    ("top-5 error", "10.00% of 50,000 images (dense Q=256)"),
-    ("top-1 error", "37.50% of 8 images (dense Q=384)"),
-    ("top-5 error", "6.25% of 8 images (dense Q=384)"),
+    ("trained", "10,000 steps"),
+    ("- top-1 error", "50.00% of 50,000 images (centre 224 of 256)"),
+    ("- top-5 error", "40.00% of 50,000 images (centre 224 of 256)"),
+    ("evaluated", "step-00010000"),
+    ("- top-1 error", "20.00% of 50,000 images (dense Q=256)"),
+    ("- top-5 error", "10.00% of 50,000 images (dense Q=256)"),
+    ("- top-1 error", "37.50% of 8 images (dense Q=384)"),
+    ("- top-5 error", "6.25% of 8 images (dense Q=384)"),
     ("SavedModel", str(run.export / "centre" / "5000")),
     ("SavedModel", str(run.export / "dense" / "10000")),
     ("TensorBoard", f"tensorboard --logdir {run.logs}"),
@@ -57,15 +60,15 @@ def test_rows_hold_the_newest_numbers(run):
 
 
 def test_a_line_cut_short_by_a_crash_is_passed_over(run):
-  expected = summary.rows(run)
+  expected = summary.of_run(run)
   with open(run.results, "a") as file:
     file.write('{"job": "evaluate", "prot')
-  assert summary.rows(run) == expected
+  assert summary.of_run(run) == expected
 
 
 def test_a_run_without_results_has_none(run):
   run.results.unlink()
-  assert [name for name, _ in summary.rows(run)] == [
+  assert [name for name, _ in summary.of_run(run)] == [
     "converted",
     "SavedModel",
     "SavedModel",
@@ -76,7 +79,7 @@ def test_a_run_without_results_has_none(run):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(errors.UsageError, match="holds no run"):
-    summary.rows(workdir.Workdir(str(tmp_path)))
+    summary.of_run(workdir.Workdir(str(tmp_path)))
 
 
 def test_the_job_prints_it_without_tensorflow(run):
@@ -92,7 +95,7 @@ def test_the_job_prints_it_without_tensorflow(run):
     check=True,
   )
   lines = done.stdout.splitlines()
-  assert len(lines) == len(summary.rows(run))
-  for line, (name, value) in zip(lines, summary.rows(run), strict=True):
+  assert len(lines) == len(summary.of_run(run))
+  for line, (name, value) in zip(lines, summary.of_run(run), strict=True):
     assert line.startswith(name)
     assert line.endswith(f" {value}")

@@ -7,7 +7,8 @@ record can be named. Decoding and all that is heavy runs in TensorFlow's threads
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -145,6 +146,25 @@ class EvaluationFeed:
       return tf.ensure_shape(padded, [self._batch_size, *values.shape[1:]])
 
     return tf.nest.map_structure(pad, batch)
+
+
+@contextlib.contextmanager
+def named_failures(feed: contracts.Feed) -> Iterator[None]:
+  """Says what went wrong in reading: TensorFlow hides our errors' types behind its own.
+
+  Raises:
+    IntegrityError: a record is damaged, or its image cannot be decoded.
+  """
+  try:
+    yield
+  except tf.errors.OpError as error:
+    feed.raise_failure()
+    if "JPEG" not in error.message:
+      raise
+    reason = error.message.partition("\n")[0].rpartition("}} ")[2]  # without TensorFlow's places
+    raise errors.IntegrityError(
+      f"an image cannot be decoded ({reason}); python -m data_tools.verify --decode=all names it"
+    ) from error
 
 
 class _Reader:

@@ -50,22 +50,13 @@ class Classification:
       IntegrityError: an image cannot be read, or not all were counted.
     """
     means = {"top1_error": metrics.Mean(), "top5_error": metrics.Mean()}
-    try:
+    with pipeline.named_failures(self._feed):
       for batch in self._batches:
         posteriors = self._predict(batch.image)
         self._check_finite(posteriors, batch)
         for name, k in (("top1_error", 1), ("top5_error", 5)):
           wrong = metrics.top_k_errors(posteriors, batch.label, k)
           means[name] = means[name].add(wrong, batch.weight)
-    except tf.errors.InvalidArgumentError as error:
-      self._feed.raise_failure()
-      reason = error.message.partition("\n")[0].rpartition("}} ")[2]  # without TensorFlow's places
-      raise errors.IntegrityError(
-        f"an image cannot be decoded ({reason}); python -m data_tools.verify --decode=all names it"
-      ) from error
-    except tf.errors.OpError:
-      self._feed.raise_failure()
-      raise
     counted = means["top1_error"].weight
     if counted != self._count:
       raise errors.IntegrityError(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import rich.console
-import rich.table
-
 from vggtf import contracts, errors
 from vggtf import workdir as workdirs
+from vggtf.reports import summary
 from vggtf.training import checkpoint
 
 
@@ -19,7 +17,7 @@ def run(
   data_dir: str | None = None,
   checkpoint_choice: str = "latest",
 ) -> None:
-  """Measures, prints a table and adds the numbers to results.jsonl.
+  """Measures, prints and adds the numbers to results.jsonl.
 
   Args:
     workdir: the run's folder.
@@ -40,11 +38,4 @@ def run(
   measured = evaluator()
   lines = workdirs.result_lines("evaluate", folder.name, step, evaluator.protocol, measured)
   folder.append_results(lines)
-  table = rich.table.Table(
-    "metric", "value", "images", "protocol", title=f"{folder.name}, step {step}"
-  )
-  for line in lines:
-    value = f"{line['value']:.2%}"
-    table.add_row(line["metric"], value, f"{line['count']:,}", line["protocol"])
-  # Names are shown as they are: "crane [bird]" is no markup.
-  rich.console.Console(markup=False, emoji=False).print(table)
+  print(summary.text([summary.measurement(line) for line in lines]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import rich.console
-import rich.table
 import tensorflow as tf
 
 from vggtf import errors
@@ -13,7 +11,7 @@ from vggtf import workdir as workdirs
 
 
 def run(workdir: str, files: list[str], predictor: str | None = None) -> None:
-  """Prints a table: the most probable classes of each file.
+  """Prints the most probable classes of each file.
 
   The answer comes from the newest SavedModel of the run, the same that a server would load.
 
@@ -24,13 +22,11 @@ def run(workdir: str, files: list[str], predictor: str | None = None) -> None:
   """
   folder = _newest(workdirs.Workdir(workdir).export, predictor)
   answer = tf.saved_model.load(str(folder)).signatures["serving_default"]
-  table = rich.table.Table("file", "class", "probability", title=str(folder))
+  print(f"{folder} says")
   for file in files:
+    print(file)
     for label, probability in _ask(answer, file):
-      table.add_row(file, label, f"{probability:.1%}")
-      file = ""
-  # Names are shown as they are: "crane [bird]" is no markup.
-  rich.console.Console(markup=False, emoji=False).print(table)
+      print(f"  {probability:6.1%}  {label}")
 
 
 def _ask(answer, file: str) -> list[tuple[str, float]]:

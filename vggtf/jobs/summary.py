@@ -5,10 +5,9 @@ from vggtf.reports import summary
 
 
 def run(workdir: str) -> None:
-  """Prints the table of a run.
+  """Prints a run in a few lines.
 
   Args:
     workdir: the run's folder.
   """
-  for name, value in summary.rows(workdirs.Workdir(workdir)):
-    print(f"{name:<12} {value}")
+  print(summary.text(summary.of_run(workdirs.Workdir(workdir))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import functools
 import hashlib
 import logging
 import os
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
-from vggtf.data import shards
+from vggtf.data import pipeline, shards
 from vggtf.training import checkpoint, hooks, loop, step, stopping
 from vggtf.training import strategy as strategies
 
@@ -75,12 +75,8 @@ def run(
     steps_per_call=steps_per_call,
   )
   folder = workdirs.Workdir(workdir)
-  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   facts = _facts(data_dir)
-  if checkpoints.any():
-    _check_same(folder, configuration.text(), facts, allow_config_change)
-  workdirs.write_text(folder.config, configuration.text())
-  folder.write_facts(facts)
+  folder.begin(configuration.text(), facts, allow_config_change)
 
   strategy = strategy()
   with strategy.scope():
@@ -104,6 +100,7 @@ def run(
   )
   workdirs.write_text(folder.operative_config, configuration.operative_text())
 
+  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   state = tf.train.Checkpoint(model=net, optimizer=update, schedule=rate, step=done)
   first = checkpoints.restore_newest(state) or 0
   if steps == 0:
@@ -113,28 +110,12 @@ def run(
     return
   _log.info("training from step %d to %d in %s", first, steps, folder.path)
 
-  def save(at: int, error: float | None = None) -> None:
-    checkpoints.save(state, at, error)
-
   board = hooks.TensorBoard(folder.logs / "train", log_every)
   board.text("config", configuration.text(), first)
   board.text("operative_config", configuration.operative_text(), first)
-  validation = hooks.TensorBoard(folder.logs / "validation", evaluate_every)
-
-  def tell(at: int, measured: dict[str, metrics.Mean]) -> None:
-    validation.scalars({name: mean.value for name, mean in measured.items()}, at)
-    folder.append_results(
-      workdirs.result_lines("train", folder.name, at, evaluator.protocol, measured)
-    )
-    _log.info(
-      "step %d: validation top-1 error %.2f %%, top-5 error %.2f %% (%s)",
-      at,
-      100 * measured["top1_error"].value,
-      100 * measured["top5_error"].value,
-      evaluator.protocol,
-    )
-
+  tell = _teller(folder, evaluator.protocol, evaluate_every)
   measure = hooks.Evaluate(evaluate_every, evaluator, tell, getattr(rate, "observe", None))
+  save = functools.partial(checkpoints.save, state)
   between = [
     hooks.StopOnNonFinite(),
     hooks.WarnStuck(len(facts.labels)),
@@ -144,10 +125,10 @@ def run(
     hooks.SaveCheckpoint(checkpoint_every, save, measure),
   ]
   batches = strategies.distribute(strategy, feed.batches(first_step=first))
-  with stopping.StopRequest() as stop:
+  with stopping.StopRequest() as stop, pipeline.named_failures(feed):
     try:
       reached = loop.run(
-        lambda count: take_steps(batches, count),
+        functools.partial(take_steps, batches),
         first,
         steps,
         between,
@@ -157,18 +138,28 @@ def run(
       )
     except tf.errors.ResourceExhaustedError as error:
       raise errors.EnvironmentFault(
-        f"out of memory with batches of {feed.batch_size} images on {strategy.num_replicas_in_sync}"
-        " devices; lower the batch size, or use more devices"
+        f"out of memory with batches of {feed.batch_size} images on "
+        f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
       ) from error
-    except tf.errors.OpError:
-      feed.raise_failure()
-      raise
     if reached < steps:
       save(reached)
       raise errors.Preempted(
         f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
         "from it"
       )
+
+
+def _teller(folder: workdirs.Workdir, protocol: str, every: int) -> Callable[[int, dict], None]:
+  """Returns what spreads a validation: TensorBoard, results.jsonl and the log."""
+  board = hooks.TensorBoard(folder.logs / "validation", every)
+
+  def tell(step: int, measured: dict[str, metrics.Mean]) -> None:
+    board.scalars({name: mean.value for name, mean in measured.items()}, step)
+    folder.append_results(workdirs.result_lines("train", folder.name, step, protocol, measured))
+    errors_ = ", ".join(f"{name} {mean.value:.2%}" for name, mean in measured.items())
+    _log.info("step %d: validation %s (%s)", step, errors_, protocol)
+
+  return tell
 
 
 def _facts(data_dir: str) -> workdirs.RunFacts:
@@ -191,24 +182,3 @@ def _check_counts(**counts: int) -> None:
   for name, count in counts.items():
     if count < 1:
       raise errors.UsageError(f"train.run.{name} = {count}: expected at least 1 step")
-
-
-def _check_same(
-  folder: workdirs.Workdir, text: str, facts: workdirs.RunFacts, allow_config_change: bool
-) -> None:
-  """Raises UsageError where a run that has checkpoints would go on as another one."""
-  kept = folder.config.read_text() if folder.config.exists() else text
-  if kept != text and not allow_config_change:
-    diff = "\n".join(
-      difflib.unified_diff(kept.splitlines(), text.splitlines(), "kept", "given", n=0, lineterm="")
-    )
-    raise errors.UsageError(
-      f"the run in {folder.path} has another configuration; take another --workdir, or allow it "
-      f"with --gin_param='train.run.allow_config_change = True'\n{diff}"
-    )
-  before = folder.read_facts() if folder.facts.exists() else facts
-  if before.manifest_sha256 != facts.manifest_sha256:
-    raise errors.UsageError(
-      f"the run in {folder.path} was trained on {before.data_dir}, {facts.data_dir} holds other "
-      "data; take another --workdir"
-    )

@@ -50,7 +50,7 @@ class WarnStuck:
 
   def __call__(self, progress: contracts.Progress) -> None:
     stuck = abs(progress.scalars["loss"] - self._chance) < 0.01 * self._chance
-    if stuck and not self._warned:
+    if stuck and progress.step >= self.every and not self._warned:
       self._warned = True
       _log.warning(
         "the loss is still ln(classes) = %.3f after %d steps: the net has learnt nothing. Use "
