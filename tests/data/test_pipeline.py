@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import functools
 
 import numpy as np
@@ -270,3 +271,21 @@ def test_a_damaged_record_ends_the_evaluation_and_is_named(damaged):
     list(feed.batches())
   with pytest.raises(errors.IntegrityError, match=rf"{path.name} record \d+: damaged record"):
     feed.raise_failure()
+
+
+def test_an_image_that_does_not_decode_ends_the_stream_and_is_no_bug(data_set, monkeypatch):
+  read = shards.Shards.read
+
+  def read_garbage(self, number, scale):
+    record = read(self, number, scale)
+    return dataclasses.replace(record, encoded=record.encoded[:100]) if number == 5 else record
+
+  monkeypatch.setattr(shards.Shards, "read", read_garbage)
+  feed = make_feed(data_set, view_at_32)
+  with (
+    pytest.raises(
+      errors.IntegrityError, match=r"cannot be decoded .* data_tools.verify --decode=all names it"
+    ),
+    pipeline.named_failures(feed),
+  ):
+    take(feed, 12)
