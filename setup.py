@@ -18,7 +18,7 @@ CORE = [
   "tensorboard~=2.21.0",  # tf.summary raises without it, and TensorFlow 2.21 no longer brings it
   "apache-beam~=2.77.0",  # conversion
   "gin-config==0.5.0",  # configuration; frozen upstream, and its quirks are worked around by name
-  "absl-py",  # flags and logging of every command line
+  "absl-py",  # flags of vggtf.main
   "google-crc32c",  # TFRecord checksums without importing TensorFlow in Beam workers
   "protobuf",  # the Example message in Beam workers; TensorFlow and Beam bound its version
   "simplejpeg",  # the one JPEG decoder with a strict mode: others pass damaged scans
@@ -60,6 +60,8 @@ setuptools.setup(
   name="vggtf",
   version=VERSION,
   description="The VGG paper (Simonyan & Zisserman, ICLR 2015) as a working TensorFlow system",
+  long_description=(ROOT / "README.md").read_text(),
+  long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE"],
   # TensorFlow Addons has no wheel for 3.12, and the set is tested on 3.11 alone.
