@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics
 from vggtf.data import pipeline, shards
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 30
 
 
 class Classification:
@@ -50,8 +55,13 @@ class Classification:
       IntegrityError: an image cannot be read, or not all were counted.
     """
     means = {"top1_error": metrics.Mean(), "top5_error": metrics.Mean()}
+    said = time.monotonic()
     with pipeline.named_failures(self._feed):
       for batch in self._batches:
+        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+          said = time.monotonic()
+          done = means["top1_error"].weight
+          _log.info("evaluated %d of %d images (%s)", done, self._count, self.protocol)
         posteriors = self._predict(batch.image)
         self._check_finite(posteriors, batch)
         for name, k in (("top1_error", 1), ("top5_error", 5)):

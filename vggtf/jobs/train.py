@@ -105,6 +105,8 @@ def run(
   first = checkpoints.restore_newest(state) or 0
   if steps == 0:
     checkpoints.save(state, 0)
+    _log.info("the net is in %s as it was drawn", folder.checkpoints)
+    return
   if first >= steps:
     _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
     return
