@@ -60,7 +60,7 @@ setuptools.setup(
   name="vggtf",
   version=VERSION,
   description="The VGG paper (Simonyan & Zisserman, ICLR 2015) as a working TensorFlow system",
-  long_description=(ROOT / "README.md").read_text(),
+  long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE"],

@@ -17,7 +17,7 @@ import vggtf
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("vggtf", "data_tools")
-SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "gin", *PACKAGES)
+SOURCES = ("README.md", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "gin", *PACKAGES)
 
 # The distribution of an imported module, where its name says something else.
 DISTRIBUTIONS = {

@@ -6,11 +6,10 @@ import pytest
 import tensorflow as tf
 
 from tests.models import torch_vgg
+from tests.peers import needs_torch, torch
 from vggtf import contracts, errors
 from vggtf.models import vgg
 from vggtf.nn import initializers
-
-torch = pytest.importorskip("torch")
 
 MEAN = (123.68, 116.779, 103.939)
 SMALL = {"classes": 10, "mean_rgb": MEAN, "input_size": 32, "width": 1 / 16}
@@ -53,6 +52,7 @@ def test_logits_at_224_are_those_of_keras(config, record_property):
   assert difference(model(batch).logits, expected, record_property) < 1e-3
 
 
+@needs_torch
 @pytest.mark.parametrize(
   ("config", "input_size", "width", "lrn_form"),
   [
@@ -76,6 +76,7 @@ def test_logits_are_those_of_torch(config, input_size, width, lrn_form, record_p
   assert difference(model(batch).logits, expected, record_property) < 1e-3
 
 
+@needs_torch
 @pytest.mark.parametrize(("config", "jit_compile"), [("C", False), ("A", True)])
 def test_gradients_are_those_of_torch(config, jit_compile):
   model = build(**SMALL, config=config, dropout=0.0)  # a rate of 0: training, and yet comparable

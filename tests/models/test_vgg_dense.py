@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.models import torch_vgg
+from tests.peers import needs_torch, torch
 from vggtf.models import vgg
 from vggtf.nn import initializers
-
-torch = pytest.importorskip("torch")
 
 MEAN = (123.68, 116.779, 103.939)
 
@@ -36,6 +35,7 @@ def test_map_of_the_native_size_is_the_logits(input_size):
   np.testing.assert_allclose(unknown(batch), scores, rtol=1e-4, atol=1e-4)  # as a convolution
 
 
+@needs_torch
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
 @pytest.mark.parametrize("shape", [(256, 320), (250, 331)])
 def test_map_of_a_larger_image_is_that_of_a_convolutional_torch_net(shape, rounding):

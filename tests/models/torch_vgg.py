@@ -1,9 +1,8 @@
 """The nets of the paper's table 1 in PyTorch: written from the table, sharing nothing with ours."""
 
 import numpy as np
-import pytest
 
-torch = pytest.importorskip("torch")
+from tests.peers import torch
 
 # A number is a 3x3 convolution with so many outputs, "1x1:n" a 1x1; M pools, N normalises.
 TABLE = {

@@ -9,12 +9,11 @@ from PIL import Image
 
 from tests import samples
 from tests.models import torch_vgg
+from tests.peers import needs_torch, torch
 from vggtf import errors, images
 from vggtf.models import vgg
 from vggtf.nn import initializers
 from vggtf.predictors import centre, dense
-
-torch = pytest.importorskip("torch")
 
 MEAN_RGB = (120.0, 125.0, 130.0)
 SIDE, CLASSES = 32, 6
@@ -48,6 +47,7 @@ def torch_scores(net, pictures):
   return maps.numpy().transpose(0, 2, 3, 1)
 
 
+@needs_torch
 @pytest.mark.parametrize("size", [(40, 61), (61, 40), (32, 33), (32, 32), (75, 37)])
 def test_centre_is_the_middle_of_the_rescaled_picture(net, size):
   given = picture(*size)
@@ -70,6 +70,7 @@ def test_centre_rescales_isotropically_as_pillow_does(net):
   assert np.abs(difference).max() <= 1
 
 
+@needs_torch
 def test_centre_averages_the_posteriors_of_the_mirrored_crop(net):
   views = np.stack([picture(SIDE, SIDE, seed) for seed in range(3)])
   found = centre.Centre(net, SIDE, flip=True)(tf.constant(views)).numpy()
@@ -80,6 +81,7 @@ def test_centre_averages_the_posteriors_of_the_mirrored_crop(net):
   np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
+@needs_torch
 @pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize("average", ["scores", "posteriors"])
 def test_dense_is_the_mean_over_places_and_mirrors(net, average, flip):

@@ -11,12 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tests.models import torch_vgg
+from tests.peers import needs_torch, torch
 from tests.training import parts
 from vggtf import errors
 from vggtf.optimizers import schedules
 from vggtf.training import step
-
-torch = pytest.importorskip("torch")
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 4
@@ -78,7 +77,7 @@ class Taken:
   def __init__(self, norm=None, dropout=0.0):
     self.parts = parts.build(norm=norm, dropout=dropout)
     self.norm, self.drawn = norm, parts.values(self.parts)
-    self.by_hand = ByHand(self.parts.net, norm)
+    self.by_hand = ByHand(self.parts.net, norm) if torch else None
     iterator = parts.batches(STEPS)
     self.scalars = [self.parts.take(iterator, 1) for _ in range(STEPS)]
     self.values = parts.values(self.parts)
@@ -99,6 +98,7 @@ def dropped():
   return Taken(norm="batch", dropout=0.5)
 
 
+@needs_torch
 @pytest.mark.parametrize("taken", ["plain", "normed"])
 def test_steps_are_those_of_torch_in_float64(taken, request):
   taken = request.getfixturevalue(taken)
