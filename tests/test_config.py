@@ -116,3 +116,13 @@ def test_a_file_may_put_what_it_includes_out_of_use(tmp_path):
   )
   config.parse([str(file)], [])
   assert "Plateau" in config.text()
+
+
+def test_a_binding_may_name_what_the_files_import_and_the_job():
+  gin.clear_config()
+  config.parse(
+    ["gin/quickstart.gin"],
+    ["predict.run.predictor = 'dense'", "VALIDATOR = @dense.Dense"],
+    ["vggtf.jobs.predict"],
+  )
+  assert gin.query_parameter("predict.run.predictor") == "dense"

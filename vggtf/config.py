@@ -25,12 +25,13 @@ _MACRO = "gin.macro"
 _SEARCH_PATHS = (str(_PACKAGE.parent), str(_PACKAGE))
 
 
-def parse(files: Sequence[str], params: Sequence[str]) -> None:
+def parse(files: Sequence[str], params: Sequence[str], modules: Sequence[str] = ()) -> None:
   """Reads gin files, then single bindings, later ones winning, and checks the whole.
 
   Args:
     files: paths, from the current folder, the checkout or the installed package (`gin/vgg16.gin`).
     params: bindings such as "VGG.width = 0.5".
+    modules: what the bindings may name, besides what the files import.
 
   Raises:
     UsageError: a file, module, name or parameter does not exist, or a binding would do nothing.
@@ -49,15 +50,12 @@ def parse(files: Sequence[str], params: Sequence[str]) -> None:
         gin.parse_config_file(included)
         read |= _read_bindings()
     gin.clear_config()
+    known = list(modules)
     for file in files:
-      gin.parse_config_file(file)
+      known += _imported(gin.parse_config_file(file))
       read |= _read_bindings()
     for param in params:
-      if "=" not in param:
-        raise errors.UsageError(
-          f"--gin_param={param!r} is not a binding; expected 'Name.parameter = value'"
-        )
-      gin.parse_config(param)
+      _parse_param(param, known)
       read |= _read_bindings()
     gin.finalize()
   except ImportError as error:
@@ -120,6 +118,31 @@ def _remote_reader() -> tuple[Callable, Callable]:
     return tf.io.gfile.GFile(path)
 
   return open_remote, is_remote
+
+
+def _parse_param(param: str, modules: Sequence[str]) -> None:
+  """Reads one binding; it may name what is bound already, or what is in the modules."""
+  if "=" not in param:
+    raise errors.UsageError(
+      f"--gin_param={param!r} is not a binding; expected 'Name.parameter = value'"
+    )
+  try:
+    gin.parse_config(param)
+  except ValueError as unknown:
+    imports = ["from __gin__ import dynamic_registration"]
+    for module in dict.fromkeys(modules):
+      package, _, name = module.rpartition(".")
+      if package != "__gin__":
+        imports.append(f"from {package} import {name}" if package else f"import {name}")
+    try:
+      gin.parse_config("\n".join([*imports, param]))
+    except (NameError, AttributeError):
+      raise unknown from None
+
+
+def _imported(parsed) -> list[str]:
+  """Returns the modules that a parsed gin file and those that it includes import."""
+  return [module for include in parsed.includes for module in _imported(include)] + parsed.imports
 
 
 def _included(parsed) -> Iterator[str]:

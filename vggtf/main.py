@@ -48,7 +48,7 @@ def _main() -> int | None:
   run = _job(_JOB.value)
   arguments = _arguments(run, positional)
   if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
-    config.parse(_gin_files(), _GIN_PARAM.value)
+    config.parse(_gin_files(), _GIN_PARAM.value, [run.__module__])
   if missing := config.unbound(run, list(arguments)):
     raise errors.UsageError(
       f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
