@@ -1,20 +1,24 @@
+import os
 import subprocess
 import sys
-import time
 
 import pytest
+
+from tests import commands
 
 
 def vggtf(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
   return subprocess.run(
-    [sys.executable, "-m", "vggtf.main", *arguments], capture_output=True, text=True, cwd=cwd
+    [sys.executable, "-m", "vggtf.main", *arguments],
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+    env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
   )
 
 
-def test_help_is_quick_and_exits_0():
-  start = time.perf_counter()
+def test_help_exits_0():
   done = vggtf("--help")
-  print(f"--help took {time.perf_counter() - start:.1f} s")
   assert done.returncode == 0
   assert "--gin_file" in done.stdout
   assert "--workdir" in done.stdout
