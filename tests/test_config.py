@@ -1,6 +1,6 @@
+import gin
 import pytest
 
-import gin
 from tests.conformance import configurations
 from vggtf import config, errors
 from vggtf.jobs import train

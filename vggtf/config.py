@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gin
+
 from vggtf import contracts, errors
 
 _PACKAGE = Path(__file__).parent

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import gin
 import numpy as np
 import tensorflow as tf
 
-import gin
 from vggtf import config
 
 GIN = Path(__file__).parents[2] / "gin"
