@@ -1,0 +1,135 @@
+"""Training images a second: our feed, the usual tf.data pipeline, and decoding alone.
+
+The usual pipeline starts from the original files: decode all of a photo, rescale it, crop, flip.
+Decoding alone is what no pipeline that shows the same crops of the same records can undercut: the
+same windows of the same JPEGs, from memory, without reading, parsing, order, resampling or flip.
+All three use as many threads as tf.data chooses.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import photos, rounds
+from vggtf import images, schema
+from vggtf.data import order, pipeline, shards, train_view
+
+SIDE = 224
+BATCH = 64
+SEED = 0
+ROUNDS = 5
+BATCHES = 4  # a round
+WARMED = 3  # before a round, until tf.data has chosen its threads
+PREFETCH = 2  # as ours; with a buffer that grows, the rounds would time what was made before them
+VIEWS = {"S = 256": (256, 256), "S ~ U[256, 384]": (256, 384)}
+
+
+def measure() -> dict:
+  rows, taken = [], {}
+  with tempfile.TemporaryDirectory() as folder:
+    originals = pathlib.Path(folder) / "photos"
+    originals.mkdir()
+    what = photos.write(originals)
+    data = photos.convert(originals, pathlib.Path(folder) / "records", "256,384", "train=4")
+    paths = [str(path) for path in sorted(originals.glob("*/*"))]
+    for name, scales in VIEWS.items():
+      contenders = {
+        "feed": _consume(make_feed(data, scales, None).batches(0)),
+        "feed, colour": _consume(make_feed(data, scales, train_view.ColourShift).batches(0)),
+        "usual": _consume(usual(paths, *scales)),
+        "decoding": _consume(decode_alone(data, scales)),
+      }
+      found = taken[name] = rounds.take_turns(contenders, ROUNDS)
+      for ours, peer, peer_name in (
+        ("feed", "usual", "usual tf.data pipeline"),
+        ("feed", "decoding", "decoding the windows alone"),
+        ("feed, colour", "feed", "without the colour shift"),
+      ):
+        label = f"{ours}, {name}"
+        rows.append(rounds.compare(label, "img/s", found[ours], peer_name, found[peer]))
+  notes = [f"input: {what}, in the page cache; crops of {SIDE}, batches of {BATCH}"]
+  return {"rows": rows, "notes": notes, "rounds": taken}
+
+
+def make_feed(data: str, scales: tuple[int, int], colour_shift) -> pipeline.TrainingFeed:
+  """Returns the feed of gin/vgg16.gin on this data, with or without its colour shift."""
+
+  def view(statistics):
+    return train_view.TrainView(statistics, *scales, flip=True, colour_shift=colour_shift)
+
+  return pipeline.TrainingFeed(data, SIDE, SEED, view, BATCH)
+
+
+def usual(paths: list[str], scale_min: int, scale_max: int) -> tf.data.Dataset:
+  """Returns batches as most would make them, from the original files."""
+
+  def see(path):
+    image = images.decode(tf.io.read_file(path))
+    size = tf.shape(image, out_type=tf.int64)[:2]
+    scale = tf.random.uniform([], scale_min, scale_max + 1, tf.int64)
+    to = tf.cast(schema.scaled_side(size, tf.reduce_min(size), scale), tf.int32)
+    image = tf.image.resize(image, to, method="bicubic", antialias=True)
+    image = tf.image.random_crop(images.to_levels(image), (SIDE, SIDE, 3))
+    return tf.image.random_flip_left_right(image)
+
+  dataset = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths)).repeat()
+  dataset = dataset.map(see, num_parallel_calls=tf.data.AUTOTUNE)
+  return dataset.batch(BATCH, drop_remainder=True).prefetch(PREFETCH)
+
+
+def decode_alone(data: str, scales: tuple[int, int]) -> tf.data.Dataset:
+  """Returns batches of one number an image: that its window was decoded."""
+  encoded, windows = zip(*_windows(data, scales), strict=True)
+
+  def decode(picture, window):
+    pixels = tf.image.decode_and_crop_jpeg(
+      picture, window, channels=3, dct_method="INTEGER_ACCURATE"
+    )
+    return pixels[0, 0, 0]  # the crops have many sizes; and copying them is not decoding
+
+  dataset = tf.data.Dataset.from_tensor_slices((list(encoded), np.array(windows, np.int32)))
+  dataset = dataset.repeat().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+  return dataset.batch(BATCH, drop_remainder=True).prefetch(PREFETCH)
+
+
+def _windows(data: str, scales: tuple[int, int]) -> Iterator[tuple[bytes, np.ndarray]]:
+  """Yields the JPEG and the window, as images.decode_crop takes it, of the feed's first images."""
+  records = shards.Shards(data, "train")
+  view = train_view.TrainView(records.manifest.statistics, *scales)
+  count = max(records.count, BATCHES * BATCH)
+  for epoch, number in zip(*order.records_at(np.arange(count), SEED, records.count), strict=True):
+    uniform = order.uniform(SEED, int(epoch), int(number))
+    scale = view.scale(uniform)
+    record = records.read(int(number), records.nearest_scale(scale))
+    size = np.array([record.height, record.width])
+    to = schema.scaled_side(size, size.min(), scale)
+    start = (uniform[1:3] * (to - SIDE + 1)).astype(int)
+    if size.min() == scale:
+      yield record.encoded, np.concatenate([start, [SIDE, SIDE]])
+      continue
+    ratio = to / size
+    margin = 1 + 2 * np.maximum(1, 1 / ratio)
+    first = np.maximum(np.floor(start / ratio - margin), 0)
+    end = np.minimum(np.ceil((start + SIDE) / ratio + margin), size)
+    yield record.encoded, np.concatenate([first, end - first])
+
+
+def _consume(dataset: tf.data.Dataset) -> rounds.Contender:
+  opened = []
+
+  def open_and_warm():
+    opened.append(iter(dataset))
+    for _ in range(WARMED):
+      next(opened[0])
+
+  def work():
+    for _ in range(BATCHES):
+      next(opened[0])
+    return BATCHES * BATCH
+
+  return rounds.Contender(work, open_and_warm, opened.clear)
