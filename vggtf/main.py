@@ -81,6 +81,9 @@ def _job(name: str):
     close = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise errors.UsageError(f"--job={name} is unknown; known: {', '.join(known)}.{hint}")
+  # TensorFlow leaves oneDNN off on CPUs without AVX-512: VGG-16's step then takes 1.3 times as long
+  # (docs/performance.md). Read once, when TensorFlow is imported.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
   with _quiet_start():
     run = importlib.import_module(f"vggtf.jobs.{name}").run
     if tensorflow := sys.modules.get("tensorflow"):
