@@ -77,8 +77,10 @@ def test_pictures_become_a_saved_model_that_answers(data, trained, tmp_path):
     "import tensorflow as tf\n"
     "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
     "pictures = [open(path, 'rb').read() for path in sys.argv[2:]]\n"
-    "for answers in answer(images=tf.constant(pictures))['labels'].numpy():\n"
-    "  print(answers[0].decode())"
+    "reply = answer(images=tf.constant(pictures))\n"
+    "best = tf.math.top_k(reply['probabilities'], 2).values\n"
+    "for labels, (first, second) in zip(reply['labels'].numpy(), best.numpy()):\n"
+    "  print(labels[0].decode(), first - second)"
   )
   answered = subprocess.run(
     [sys.executable, "-c", program, saved_model, *sorted(tmp_path.glob("*.jpg"))],
@@ -86,9 +88,13 @@ def test_pictures_become_a_saved_model_that_answers(data, trained, tmp_path):
     text=True,
     check=True,
     cwd=tmp_path,
-  ).stdout.split()
+  ).stdout.splitlines()
+  answered, margins = zip(*(line.split() for line in answered), strict=True)
   wrong = sum(given != label for given, label in zip(answered, labels, strict=True))
-  assert wrong == round(evaluated["top1_error"]["value"] * len(labels))
+  # Batches and single pictures round differently, which decides where two classes are level.
+  level = sum(float(margin) < 1e-4 for margin in margins)
+  assert level < 0.05 * len(labels)
+  assert abs(wrong - evaluated["top1_error"]["value"] * len(labels)) <= level
 
   picture = tmp_path / "000.jpg"
   stdout, _ = commands.run("vggtf.main", "--job=predict", f"--workdir={trained}", picture)
