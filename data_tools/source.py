@@ -2,18 +2,18 @@
 
 A source is a module, `data_tools/sources/<name>.py` or any importable dotted name, with two
 functions: `add_flags(parser)` and `open_source(arguments) -> Source`. It must not import Beam at
-its top: `--help` shows its flags.
+its top: `--help` shows its flags. It may name its own `DEFAULT_SHARDS`, as "train=1024".
 """
 
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
 from data_tools import sources
-from vggtf import errors
+from vggtf import errors, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Item:
     origin: where it came from, for people: a path below the input, "a.tar/b.jpg".
     locator: what `Source.read` needs to find the bytes on any worker.
     refused: (reason, detail) if listing alone has shown that it cannot be converted.
+    left_out: (reason, detail) if it is sound as far as is known, but the protocol does not use it.
+    labels: all its classes, ascending, where an image can have several; else empty: `label` alone.
+    uncertain: classes of which it is open whether the image shows them.
   """
 
   id: str
@@ -34,6 +37,28 @@ class Item:
   label: int
   origin: str
   locator: tuple
+  refused: tuple[str, str] | None = None
+  left_out: tuple[str, str] | None = None
+  labels: tuple[int, ...] = ()
+  uncertain: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+  """The objects of one image, from a file of their own; joins the item of the same split and id.
+
+  Attributes:
+    id: the image's.
+    split: the image's.
+    origin: where the annotation came from, for people.
+    boxes: of its objects.
+    refused: (reason, detail) if the annotation cannot be used; the image is kept, without boxes.
+  """
+
+  id: str
+  split: str
+  origin: str
+  boxes: tuple[schema.Box, ...] = ()
   refused: tuple[str, str] | None = None
 
 
@@ -49,8 +74,15 @@ class Source(Protocol):
   def roots(self) -> Sequence[Any]:
     """Returns the pieces that can be listed independently: folders, archives. Few and small."""
 
-  def list_items(self, root) -> Iterator[Item]:
-    """Yields the items of one root. Runs on a worker."""
+  def list_items(self, root) -> Iterator[Item | Annotation]:
+    """Yields the items and annotations of one root. Runs on a worker."""
+
+  def check_counts(self, counts: Mapping[tuple[str, int], int]):
+    """Raises an error if these are not the images that there should be; before any is read.
+
+    Args:
+      counts: of the listed items that are not refused, by (split, label).
+    """
 
   def read(self, item: Item) -> bytes:
     """Returns the encoded image. Runs on a worker; an OSError about one file refuses the item."""

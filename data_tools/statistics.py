@@ -41,7 +41,8 @@ class Moments:
       tuple((n * products[i][j] - self.sums[i] * self.sums[j]) / (n * n) for j in range(3))
       for i in range(3)
     )
-    return manifest.Statistics(n, tuple(s / n for s in self.sums), covariance)
+    mean = tuple(s / n for s in self.sums)
+    return manifest.Statistics(n, mean, covariance, *_decompose(covariance))
 
 
 def measure(rgb: np.ndarray) -> Moments:
@@ -56,4 +57,15 @@ def measure(rgb: np.ndarray) -> Moments:
     len(pixels),
     tuple(int(s) for s in sums),
     tuple(int(products[i, j]) for i in range(3) for j in range(i, 3)),
+  )
+
+
+def _decompose(covariance) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+  """Rounded, because the last digits of LAPACK's answer are the processor's."""
+  values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
+  rows = vectors.T[::-1]
+  rows = rows * np.sign(rows[range(3), np.abs(rows).argmax(axis=1)])[:, None]
+  return (
+    tuple(round(value, 6) + 0.0 for value in values[::-1].tolist()),
+    tuple(tuple(round(part, 9) + 0.0 for part in row) for row in rows.tolist()),
   )

@@ -25,11 +25,38 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """Of the training split's pixels at the smallest scale, in levels of 0..255, RGB order."""
+  """Of the training split's pixels at the smallest scale, in levels of 0..255, RGB order.
+
+  `eigenvalues` are those of the covariance, descending; `eigenvectors[i]` is the unit vector of the
+  i-th, its largest component positive.
+  """
 
   pixels: int
   mean_rgb: tuple[float, ...]
   covariance_rgb: tuple[tuple[float, ...], ...]
+  eigenvalues: tuple[float, ...]
+  eigenvectors: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """What was listed and read for a split.
+
+  Attributes:
+    images: listed; each is stored, rejected or left out.
+    bytes: of those that were read.
+    digest: of the ids and bytes of those that were read, in any order, in hex.
+    duplicates: stored images whose bytes an earlier one of any split has too.
+    boxed: stored images that have boxes.
+    boxes: their number.
+  """
+
+  images: int
+  bytes: int
+  digest: str
+  duplicates: int
+  boxed: int
+  boxes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +65,10 @@ class Manifest:
 
   `splits` maps a split to its images; `scales` are smallest sides in pixels; `labels` are
   (class key, readable name) in label order; `shards` maps "scale_S/split" to its files in order;
-  `class_counts` maps a split to the images of each label; `rejected` maps a reason to a count.
+  `class_counts` maps a split to the images of each label (every class of an image counts);
+  `inputs` maps a split to what went in; `rejected`, `left_out` and `refused_boxes` map a reason to
+  the images that could not be converted, that the source's protocol does not use, and to the
+  annotation files that could not be used.
   """
 
   options: dict
@@ -49,7 +79,10 @@ class Manifest:
   class_counts: dict[str, tuple[int, ...]]
   shards: dict[str, tuple[Shard, ...]]
   statistics: Statistics | None
+  inputs: dict[str, Inputs]
   rejected: dict[str, int]
+  left_out: dict[str, int]
+  refused_boxes: dict[str, int]
   schema_version: int = schema.VERSION
 
   def to_json(self) -> str:
@@ -95,11 +128,14 @@ def from_json(text: str, where: str) -> Manifest:
         name: tuple(Shard(**shard) for shard in shards)
         for name, shards in content["shards"].items()
       },
+      "inputs": {split: Inputs(**inputs) for split, inputs in content["inputs"].items()},
     },
     statistics=statistics
     and Statistics(
       pixels=statistics["pixels"],
       mean_rgb=tuple(statistics["mean_rgb"]),
       covariance_rgb=tuple(tuple(row) for row in statistics["covariance_rgb"]),
+      eigenvalues=tuple(statistics["eigenvalues"]),
+      eigenvectors=tuple(tuple(row) for row in statistics["eigenvectors"]),
     ),
   )

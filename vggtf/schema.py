@@ -1,9 +1,10 @@
 """THE record contract: the keys of one stored image, how they are written and read.
 
 The keys are those of the classic ImageNet TFRecords (TF-Slim's build_imagenet_data, Cloud TPU's
-imagenet_to_gcs), so older readers understand our shards; three are ours: `image/id`, a key that
-stays the same whatever the shards, `image/scale`, the length of the smallest side in pixels, and
-`image/original_{height,width}`.
+imagenet_to_gcs), so older readers understand our shards. Ours are `image/id`, a key that stays the
+same whatever the shards; `image/scale`, the scale of the folder; `image/original_{height,width}`;
+`image/repairs`, what was mended; and, for images of several classes, `image/class/labels`,
+`image/class/uncertain` and `image/object/bbox/difficult`.
 
 No TensorFlow here: Beam workers write with this file and must not spend 600 MB and seconds on it.
 The Example message is therefore described below, in a descriptor pool of its own, so that it can
@@ -17,20 +18,24 @@ from google.protobuf.message import DecodeError
 
 from vggtf import errors
 
-VERSION = 1  # of the keys and of the manifest; kept in the manifest
+VERSION = 2  # of the keys and of the manifest; kept in the manifest
 
 _BOX_KEYS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-  """An object's bounding box: corners as fractions of width and height in [0, 1]; class label."""
+  """An object's bounding box: corners as fractions of width and height in [0, 1]; class label.
+
+  `difficult` is VOC's flag for objects that an evaluation does not count.
+  """
 
   xmin: float
   ymin: float
   xmax: float
   ymax: float
   label: int
+  difficult: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +43,9 @@ class Record:
   """One stored image, RGB JPEG, and what is known of it.
 
   `label` is 0..N-1 in the sorted order of the class keys (WNIDs for ImageNet); `synset` is that key
-  and `text` its readable name. `scale` is the smallest side in pixels, 0 for original bytes.
+  and `text` its readable name. `scale` is what the smallest side was brought to, in pixels, 0 for
+  the original size. `labels` are all classes of the image, ascending, `uncertain` those of which it
+  is open whether it shows them (VOC: difficult objects only); `label` is the first of the two.
   """
 
   id: str
@@ -53,6 +60,20 @@ class Record:
   original_height: int
   original_width: int
   boxes: tuple[Box, ...] = ()
+  labels: tuple[int, ...] = ()
+  uncertain: tuple[int, ...] = ()
+  repairs: tuple[str, ...] = ()
+
+
+def stored_size(height: int, width: int, scale: int, upscale: bool = True) -> tuple[int, int]:
+  """Returns (height, width) at which an image of the given size is stored.
+
+  The smallest side becomes `scale`; 0 keeps the size, and so does a smaller image unless `upscale`.
+  """
+  shortest = min(height, width)
+  if not scale or (shortest < scale and not upscale):
+    return height, width
+  return scaled_side(height, shortest, scale), scaled_side(width, shortest, scale)
 
 
 def scaled_side(side, shortest, scale):
@@ -77,6 +98,7 @@ def encode(record: Record) -> bytes:
     ("image/id", record.id),
   ):
     bytes_[key] = [text.encode()]
+  bytes_["image/repairs"] = [kind.encode() for kind in record.repairs]
   for key, number in (
     ("image/height", record.height),
     ("image/width", record.width),
@@ -90,6 +112,9 @@ def encode(record: Record) -> bytes:
   for side in _BOX_KEYS:
     floats[f"image/object/bbox/{side}"] = [getattr(box, side) for box in record.boxes]
   ints["image/object/bbox/label"] = [box.label for box in record.boxes]
+  ints["image/object/bbox/difficult"] = [int(box.difficult) for box in record.boxes]
+  ints["image/class/labels"] = record.labels
+  ints["image/class/uncertain"] = record.uncertain
 
   example = _Example()
   for kind, values_of in (("bytes_list", bytes_), ("float_list", floats), ("int64_list", ints)):
@@ -143,9 +168,11 @@ def decode(serialized: bytes, where: str) -> Record:
 
   corners = [values(f"image/object/bbox/{side}", "float_list") for side in _BOX_KEYS]
   labels = values("image/object/bbox/label", "int64_list")
-  if any(len(column) != len(labels) for column in corners):
+  difficult = [bool(flag) for flag in values("image/object/bbox/difficult", "int64_list")]
+  columns = (*corners, labels, difficult)
+  if len({len(column) for column in columns}) > 1:
     raise errors.IntegrityError(
-      f"{where}: the keys image/object/bbox/* have {[*map(len, corners), len(labels)]} values, "
+      f"{where}: the keys image/object/bbox/* have {[*map(len, columns)]} values, "
       "expected one of each per box; convert the data again with data_tools.convert"
     )
   return Record(
@@ -160,7 +187,10 @@ def decode(serialized: bytes, where: str) -> Record:
     scale=one("image/scale", "int64_list"),
     original_height=one("image/original_height", "int64_list"),
     original_width=one("image/original_width", "int64_list"),
-    boxes=tuple(Box(*box) for box in zip(*corners, labels, strict=True)),
+    boxes=tuple(Box(*box) for box in zip(*columns, strict=True)),
+    labels=tuple(values("image/class/labels", "int64_list")),
+    uncertain=tuple(values("image/class/uncertain", "int64_list")),
+    repairs=tuple(kind.decode(errors="replace") for kind in values("image/repairs", "bytes_list")),
   )
 
 

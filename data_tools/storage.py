@@ -1,0 +1,99 @@
+"""Files here or in a bucket: a path with a scheme (gs://) goes through Beam's FileSystems.
+
+Beam is imported for such paths alone. Its errors become OSErrors, as a local file's are.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+
+def is_remote(path: str) -> bool:
+  """Returns whether a path names a scheme, as gs://bucket/name does."""
+  return "://" in path
+
+
+def absolute(path: str) -> str:
+  """Returns a local path as an absolute one and a remote one without a slash at its end."""
+  return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+
+
+def join(folder: str, name: str) -> str:
+  """Returns the path of `name`, whose parts have "/" between them, below `folder`."""
+  return f"{folder}/{name}" if is_remote(folder) else os.path.join(folder, *name.split("/"))
+
+
+def open_file(path: str) -> BinaryIO:
+  """Opens a file for reading from any place in it.
+
+  Raises:
+    FileNotFoundError: there is none.
+    OSError: it cannot be read.
+  """
+  if not is_remote(path):
+    return open(path, "rb")
+  with _reporting(path) as filesystems:
+    from apache_beam.io.filesystem import CompressionTypes
+
+    return filesystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def read_file(path: str) -> bytes:
+  """Returns a file's bytes; raises what `open_file` does."""
+  with open_file(path) as file:
+    return file.read()
+
+
+def get_size(path: str) -> int:
+  """Returns a file's size in bytes; raises FileNotFoundError if there is none."""
+  if not is_remote(path):
+    return os.path.getsize(path)
+  with _reporting(path) as filesystems:
+    found = filesystems.match([path])[0].metadata_list
+  if not found:
+    raise FileNotFoundError(2, "no such file", path)
+  return found[0].size_in_bytes
+
+
+def is_folder(path: str) -> bool:
+  """Returns whether there is a folder of that name, or a remote file below it."""
+  if not is_remote(path):
+    return os.path.isdir(path)
+  with _reporting(path) as filesystems:
+    return bool(filesystems.match([f"{path}/**"], limits=[1])[0].metadata_list)
+
+
+def list_files(folder: str) -> Iterator[tuple[str, int]]:
+  """Yields (path below `folder` with "/" between its parts, bytes) of all files, sorted by path."""
+  if is_remote(folder):
+    with _reporting(folder) as filesystems:
+      found = filesystems.match([f"{folder}/**"])[0].metadata_list
+    yield from sorted((entry.path[len(folder) + 1 :], entry.size_in_bytes) for entry in found)
+    return
+  paths = (
+    os.path.join(path, name)
+    for path, _, names in os.walk(folder, followlinks=True)
+    for name in names
+  )
+  for path in sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in paths):
+    yield path, os.path.getsize(os.path.join(folder, path))
+
+
+@contextlib.contextmanager
+def _reporting(path: str) -> Iterator[Any]:
+  from apache_beam.io.filesystem import BeamIOError
+  from apache_beam.io.filesystems import FileSystems
+
+  try:
+    yield FileSystems
+  except BeamIOError as error:
+    details = error.exception_details or {}
+    missing = isinstance(details.get(path), FileNotFoundError)
+    kind = FileNotFoundError if missing else OSError
+    raise kind(2 if missing else 5, str(error), path) from error
+  except ValueError as error:  # FileSystems has no class for the scheme
+    scheme = path.partition("://")[0]
+    extra = {"gs": "gcp", "s3": "aws", "hdfs": "hadoop"}.get(scheme)
+    cure = f"; run: pip install 'apache-beam[{extra}]'" if extra else ""
+    raise OSError(95, f"Beam has no filesystem for {scheme}://{cure} ({error})", path) from error
