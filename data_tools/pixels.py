@@ -12,7 +12,9 @@ served model meets the pixels that a trained one met:
 """
 
 import dataclasses
+import functools
 import io
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -56,13 +58,14 @@ def describe() -> dict[str, str]:
   }
 
 
-def decode(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+def decode(data: bytes, max_pixels: int, largest_scale: int, upscale: bool = True) -> Picture:
   """Decodes an image once, after its header has shown that it is not too large.
 
   Args:
     data: the encoded image: JPEG, PNG, GIF, WebP or BMP.
     max_pixels: more than this, as it is or at `largest_scale`, is refused.
     largest_scale: the largest smallest-side that it will be rescaled to.
+    upscale: whether it is enlarged where it is smaller than that.
 
   Returns:
     The picture.
@@ -74,9 +77,10 @@ def decode(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
   if not data:
     raise Refused("empty", "0 bytes")
   try:
+    check = functools.partial(_check_size, max_pixels, largest_scale, upscale)
     if data.startswith(_JPEG_START):
-      return _decode_jpeg(data, max_pixels, largest_scale)
-    return _decode_other(data, max_pixels, largest_scale)
+      return _decode_jpeg(data, check)
+    return _decode_other(data, check)
   except Image.DecompressionBombError as error:
     raise Refused("too_large", str(error)) from None
   except (Refused, MemoryError):
@@ -85,20 +89,16 @@ def decode(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
     raise Refused(*_diagnose(data, error)) from None
 
 
-def rescale(rgb: np.ndarray, scale: int) -> np.ndarray:
-  """Returns uint8 [h, w, 3] with the smallest side exactly `scale`: bicubic, antialiased.
+def rescale(rgb: np.ndarray, scale: int, upscale: bool = True) -> np.ndarray:
+  """Returns uint8 [h, w, 3] at the size that `schema.stored_size` says: bicubic, antialiased.
 
-  Isotropic (paper, section 3.1); smaller images are enlarged, equal ones returned unchanged.
+  Isotropic (paper, section 3.1): the smallest side becomes exactly `scale`. An image that keeps its
+  size is returned unchanged.
   """
-  height, width = rgb.shape[:2]
-  shortest = min(height, width)
-  if shortest == scale:
+  height, width = schema.stored_size(*rgb.shape[:2], scale, upscale)
+  if rgb.shape[:2] == (height, width):
     return rgb
-  size = (
-    schema.scaled_side(width, shortest, scale),
-    schema.scaled_side(height, shortest, scale),
-  )
-  return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+  return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encode(rgb: np.ndarray, quality: int) -> bytes:
@@ -117,20 +117,21 @@ def decode_stored(encoded: bytes) -> np.ndarray:
   return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=True)
 
 
-def _check_size(height: int, width: int, max_pixels: int, largest_scale: int):
+def _check_size(max_pixels: int, scale: int, upscale: bool, height: int, width: int):
   if height * width > max_pixels:
     raise Refused("too_large", f"{height}x{width} is more than {max_pixels} pixels")
-  shortest = min(height, width)
-  if not shortest:
+  if not min(height, width):
     raise Refused("damaged", f"header says {height}x{width}")
-  longest = schema.scaled_side(max(height, width), shortest, largest_scale)
-  if longest > MAX_SIDE or longest * largest_scale > max_pixels:
-    raise Refused("too_narrow", f"{height}x{width} would become {largest_scale}x{longest}")
+  if max(height, width) > MAX_SIDE:
+    raise Refused("too_large", f"{height}x{width} has a side of more than {MAX_SIDE} pixels")
+  size = schema.stored_size(height, width, scale, upscale)
+  if max(size) > MAX_SIDE or size[0] * size[1] > max_pixels:
+    raise Refused("too_narrow", f"{height}x{width} would become {size[0]}x{size[1]}")
 
 
-def _decode_jpeg(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+def _decode_jpeg(data: bytes, check: Callable[[int, int], None]) -> Picture:
   height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-  _check_size(height, width, max_pixels, largest_scale)
+  check(height, width)
   inks = colours in ("CMYK", "YCCK")
   repairs = (("from_cmyk", colours),) if inks else ()
   try:
@@ -143,7 +144,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
     return Picture(np.asarray(image.convert("RGB")), repairs)  # raises where bytes are missing
 
 
-def _decode_other(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
+def _decode_other(data: bytes, check: Callable[[int, int], None]) -> Picture:
   try:
     image = Image.open(io.BytesIO(data), formats=_OTHER_FORMATS)
   except UnidentifiedImageError:
@@ -153,7 +154,7 @@ def _decode_other(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
     ) from None
   with image:
     width, height = image.size
-    _check_size(height, width, max_pixels, largest_scale)
+    check(height, width)
     if getattr(image, "is_animated", False):
       raise Refused("animated", f"{image.format} of more than one frame")
     kind = f"{image.format} {image.mode}"
@@ -163,7 +164,7 @@ def _decode_other(data: bytes, max_pixels: int, largest_scale: int) -> Picture:
 def _to_rgb(image: Image.Image) -> np.ndarray:
   if image.mode.startswith("I"):  # Pillow's convert would clip 16 bits to 8 instead of scaling
     image.load()
-    grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+    grey = (np.asarray(image) >> 8).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
   if image.mode not in _DIRECT_MODES:
     raise Refused("unsupported_mode", f"{image.format} {image.mode}")
