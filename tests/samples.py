@@ -1,15 +1,14 @@
 """A small converted data set, made in a moment, that a net can learn."""
 
-import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from data_tools import conversion, pixels, publication, sharding
-from data_tools.options import Options
-from data_tools.source import Item
+from data_tools import pixels, sharding, statistics
+from vggtf import manifest, records, schema
 
 SIZES = ((40, 61), (57, 33), (32, 32), (41, 40), (75, 37), (40, 40))  # height, width
 SHARDS = {"train": 3, "validation": 2}
@@ -27,37 +26,75 @@ def paint(seed: int, height: int, width: int) -> np.ndarray:
   return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-@dataclasses.dataclass(frozen=True)
-class Digits:
-  """A source of the converter whose pictures are painted; label and shape follow from the id."""
+def draw(split: str, at: int, classes: int) -> np.ndarray:
+  """Returns uint8 [height, width, 3]: image number `at` of a split; images of a class differ."""
+  label, turn = at % classes, at // classes
+  picture = paint(2 * at + (split == "train"), *SIZES[(turn + label) % len(SIZES)])
+  return (0.3 * picture + 0.7 * colour(label, classes)).astype(np.uint8)
 
-  counts: dict[str, int]
-  number: int
 
-  def splits(self) -> Sequence[str]:
-    return tuple(self.counts)
+def record(split: str, at: int, classes: int, scale: int, encoded: bytes) -> schema.Record:
+  """Returns a record of an encoded original at a scale; 0 keeps its bytes."""
+  rgb, label = pixels.decode_stored(encoded), at % classes
+  stored = pixels.rescale(rgb, scale) if scale else rgb
+  return schema.Record(
+    id=f"{split}/{at:05d}",
+    encoded=pixels.encode(stored, 95) if scale else encoded,
+    height=stored.shape[0],
+    width=stored.shape[1],
+    label=label,
+    synset=f"n{label:02d}",
+    text=f"class {label}",
+    filename=f"{at:05d}",
+    scale=scale,
+    original_height=rgb.shape[0],
+    original_width=rgb.shape[1],
+  )
 
-  def classes(self) -> Sequence[tuple[str, str]]:
-    return tuple((f"n{label:02d}", f"class {label}") for label in range(self.number))
 
-  def roots(self) -> Sequence[str]:
-    return tuple(self.counts)
-
-  def list_items(self, root: str):
-    for at in range(self.counts[root]):
-      id_ = f"{root}/{at:05d}"
-      yield Item(id_, root, at % self.number, id_, (at, root))
-
-  def read(self, item: Item) -> bytes:
-    at, split = item.locator
-    seed = 2 * at + (split == "train")
-    turn = at // self.number
-    picture = paint(seed, *SIZES[(turn + item.label) % len(SIZES)])
-    tinted = 0.3 * picture + 0.7 * colour(item.label, self.number)
-    return pixels.encode(tinted.astype(np.uint8), 95)
-
-  def describe(self) -> dict:
-    return {"name": "painted"}
+def write_set(
+  folder: pathlib.Path,
+  stored: dict[str, dict[int, Sequence[schema.Record]]],
+  labels: Sequence[tuple[str, str]],
+) -> str:
+  """Writes {split: {scale: records}} as a data set and returns its path."""
+  shards: dict[str, tuple[manifest.Shard, ...]] = {}
+  moments = statistics.Moments()
+  for split, scales in stored.items():
+    for scale, found in scales.items():
+      files = []
+      for index in range(SHARDS[split]):
+        chosen = [one for one in found if sharding.choose_shard(one.id, SHARDS[split]) == index]
+        chosen.sort(key=lambda one: sharding.order(one.id))
+        data = b"".join(records.frame(schema.encode(one)) for one in chosen)
+        path = sharding.shard_path(scale, split, index, SHARDS[split])
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append(manifest.Shard(path, len(chosen), len(data), digest))
+      shards[f"scale_{scale}/{split}"] = tuple(files)
+  first = {split: next(iter(scales.values())) for split, scales in stored.items()}
+  for one in first["train"]:
+    moments += statistics.measure(pixels.decode_stored(one.encoded))
+  content = manifest.Manifest(
+    options={},
+    libraries={},
+    scales=tuple(stored["train"]),
+    labels=tuple(labels),
+    splits={split: len(found) for split, found in first.items()},
+    class_counts={
+      split: tuple(np.bincount([one.label for one in found], minlength=len(labels)).tolist())
+      for split, found in first.items()
+    },
+    shards=shards,
+    statistics=moments.summarize(),
+    inputs={split: manifest.Inputs(len(found), 0, "", 0, 0, 0) for split, found in first.items()},
+    rejected={},
+    left_out={},
+    refused_boxes={},
+  )
+  (folder / manifest.NAME).write_text(content.to_json())
+  return str(folder)
 
 
 def digits_like(
@@ -67,18 +104,15 @@ def digits_like(
   validation: int = 17,
   classes: int = 4,
 ) -> str:
-  """Converts painted pictures and returns the data set's path; equal arguments, equal bytes."""
-  source = Digits({"train": train, "validation": validation}, classes)
-  options = Options(tuple(scales), tuple(SHARDS.items()))
-  results = []
-  for split, shards in SHARDS.items():
-    items = list(source.list_items(split))
-    for index in range(shards):
-      chosen = [item for item in items if sharding.choose_shard(item.id, shards) == index]
-      results.append(
-        conversion.convert_shard(
-          split, index, chosen, source, source.classes(), options, str(folder)
-        )
-      )
-  publication.publish(str(folder), results, source.classes(), options, source.describe())
-  return str(folder)
+  """Stores painted pictures and returns the data set's path; equal arguments, equal bytes."""
+  stored = {
+    split: {
+      scale: [
+        record(split, at, classes, scale, pixels.encode(draw(split, at, classes), 95))
+        for at in range(count)
+      ]
+      for scale in scales
+    }
+    for split, count in (("train", train), ("validation", validation))
+  }
+  return write_set(folder, stored, [(f"n{at:02d}", f"class {at}") for at in range(classes)])

@@ -21,9 +21,19 @@ MANIFEST = manifest.Manifest(
     "scale_32/validation": (),
   },
   statistics=manifest.Statistics(
-    4096, (123.68, 116.779, 0.1), ((1.5, 0.1, 0.2), (0.1, 2.5, 1e-17), (0.2, 1e-17, 3.5))
+    4096,
+    (123.68, 116.779, 0.1),
+    ((1.5, 0.1, 0.2), (0.1, 2.5, 1e-17), (0.2, 1e-17, 3.5)),
+    (3.52, 2.51, 1.47),
+    ((0.1, 0.2, 0.9), (0.2, 0.9, -0.2), (0.9, -0.2, 0.1)),
   ),
+  inputs={
+    "train": manifest.Inputs(5, 1000, "ef" * 32, 1, 2, 7),
+    "validation": manifest.Inputs(0, 0, "ab" * 32, 0, 0, 0),
+  },
   rejected={"truncated": 1},
+  left_out={"not_drawn": 1},
+  refused_boxes={"no_object": 3},
 )
 
 
@@ -42,7 +52,9 @@ def test_its_text_is_plain_json_with_the_digest_of_the_rest():
   content = json.loads(MANIFEST.to_json())
   assert content["shards"]["scale_32/train"][1]["records"] == 2
   assert content["statistics"]["mean_rgb"] == [123.68, 116.779, 0.1]
-  assert content["schema_version"] == schema.VERSION == 1
+  assert content["statistics"]["eigenvectors"][1] == [0.2, 0.9, -0.2]
+  assert content["inputs"]["train"]["boxes"] == 7
+  assert content["schema_version"] == schema.VERSION == 2
   digest = content.pop("digest")
   assert digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -50,7 +62,7 @@ def test_its_text_is_plain_json_with_the_digest_of_the_rest():
 def test_another_version_is_refused_with_both_versions_and_the_cure():
   newer = dataclasses.replace(MANIFEST, schema_version=schema.VERSION + 1)
   expected = (
-    r"^/d/manifest.json has schema version 2, this program reads 1; convert the data again, or use "
+    r"^/d/manifest.json has schema version 3, this program reads 2; convert the data again, or use "
     "the version of vggtf that wrote it$"
   )
   with pytest.raises(errors.IntegrityError, match=expected):
@@ -65,7 +77,11 @@ def test_another_version_is_refused_with_both_versions_and_the_cure():
     ('"tench"', '"trench"'),
     ('"quality": 95', '"quality": 96'),
     ('"truncated": 1', '"truncated": 0'),
-    ('"digest": "', '"digest": "0'),
+    ('"not_drawn": 1', '"not_drawn": 0'),
+    ('"no_object": 3', '"no_object": 2'),
+    ('"duplicates": 1', '"duplicates": 2'),
+    ("3.52", "3.53"),
+    ('\n "digest": "', '\n "digest": "0'),
     ('"rejected"', '"accepted"'),
   ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies
 
 from vggtf import errors, schema
 
-BOXES = (schema.Box(0.125, 0.25, 0.5, 1.0, 3), schema.Box(0.0, 0.1, 0.3, 0.7, 2))
+BOXES = (schema.Box(0.125, 0.25, 0.5, 1.0, 3), schema.Box(0.0, 0.1, 0.3, 0.7, 2, True))
 RECORD = schema.Record(
   id="train/n02/x.JPEG",
   encoded=b"\xff\xd8\xff\0\x80",
@@ -25,12 +25,15 @@ RECORD = schema.Record(
   original_height=750,
   original_width=1000,
   boxes=BOXES,
+  labels=(7, 11),
+  uncertain=(2,),
+  repairs=("damaged_scan", "from_cmyk"),
 )
 
 
 def example_by_tensorflow(record: schema.Record) -> tf.train.Example:
-  def of_bytes(value):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+  def of_bytes(*values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
   def of_ints(*values):
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
@@ -53,7 +56,11 @@ def example_by_tensorflow(record: schema.Record) -> tf.train.Example:
     "image/scale": of_ints(record.scale),
     "image/original_height": of_ints(record.original_height),
     "image/original_width": of_ints(record.original_width),
+    "image/class/labels": of_ints(*record.labels),
+    "image/class/uncertain": of_ints(*record.uncertain),
+    "image/repairs": of_bytes(*(kind.encode() for kind in record.repairs)),
     "image/object/bbox/label": of_ints(*(box.label for box in record.boxes)),
+    "image/object/bbox/difficult": of_ints(*(int(box.difficult) for box in record.boxes)),
   }
   for side in ("xmin", "ymin", "xmax", "ymax"):
     feature[f"image/object/bbox/{side}"] = of_floats([getattr(box, side) for box in record.boxes])
@@ -63,7 +70,7 @@ def example_by_tensorflow(record: schema.Record) -> tf.train.Example:
 def in_float32(record: schema.Record) -> schema.Record:
   def rounded(box):
     corners = (float(np.float32(side)) for side in (box.xmin, box.ymin, box.xmax, box.ymax))
-    return schema.Box(*corners, box.label)
+    return schema.Box(*corners, box.label, box.difficult)
 
   return dataclasses.replace(record, boxes=tuple(map(rounded, record.boxes)))
 
@@ -72,11 +79,14 @@ KEYS = sorted(
   set(example_by_tensorflow(RECORD).features.feature)
   - {"image/format", "image/colorspace", "image/channels"}
 )
+LISTS = {"image/class/labels", "image/class/uncertain", "image/repairs"}  # of any length
+BOX_KEYS = [key for key in KEYS if "bbox" in key]
+NEITHER = {"boxes": (), "labels": (), "uncertain": (), "repairs": ()}
 
 
-@pytest.mark.parametrize("boxes", [(), BOXES])
-def test_what_we_encode_is_the_example_that_tensorflow_builds(boxes):
-  record = dataclasses.replace(RECORD, boxes=boxes)
+@pytest.mark.parametrize("change", [{}, NEITHER, *({key: ()} for key in NEITHER)], ids=str)
+def test_what_we_encode_is_the_example_that_tensorflow_builds(change):
+  record = dataclasses.replace(RECORD, **change)
   encoded = schema.encode(record)
   assert tf.train.Example.FromString(encoded) == example_by_tensorflow(record)
   built = example_by_tensorflow(record).SerializeToString(deterministic=True)
@@ -98,6 +108,8 @@ def test_tensorflow_parses_it_by_the_classic_keys():
       "image/object/bbox/xmin": tf.io.VarLenFeature(tf.float32),
       "image/object/bbox/ymax": tf.io.VarLenFeature(tf.float32),
       "image/object/bbox/label": tf.io.VarLenFeature(tf.int64),
+      "image/class/labels": tf.io.RaggedFeature(tf.int64),
+      "image/repairs": tf.io.RaggedFeature(tf.string),
     },
   )
   assert parsed["image/encoded"] == RECORD.encoded
@@ -110,6 +122,8 @@ def test_tensorflow_parses_it_by_the_classic_keys():
   assert parsed["image/object/bbox/xmin"].values.numpy().tolist() == [0.125, 0.0]
   assert parsed["image/object/bbox/ymax"].values.numpy().tolist() == [1.0, np.float32(0.7)]
   assert parsed["image/object/bbox/label"].values.numpy().tolist() == [3, 2]
+  assert parsed["image/class/labels"].numpy().tolist() == [7, 11]
+  assert parsed["image/repairs"].numpy().tolist() == [b"damaged_scan", b"from_cmyk"]
 
 
 def test_what_tensorflow_builds_is_decoded():
@@ -118,7 +132,9 @@ def test_what_tensorflow_builds_is_decoded():
 
 
 NUMBERS = strategies.integers(0, 2**63 - 1)
+SOME_NUMBERS = strategies.lists(NUMBERS, max_size=4).map(tuple)
 FRACTIONS = strategies.floats(0, 1, width=32)
+BOX_FIELDS = (*[FRACTIONS] * 4, NUMBERS, strategies.booleans())
 
 
 @hypothesis.given(
@@ -135,10 +151,10 @@ FRACTIONS = strategies.floats(0, 1, width=32)
     scale=NUMBERS,
     original_height=NUMBERS,
     original_width=NUMBERS,
-    boxes=strategies.lists(
-      strategies.builds(schema.Box, FRACTIONS, FRACTIONS, FRACTIONS, FRACTIONS, NUMBERS),
-      max_size=4,
-    ).map(tuple),
+    boxes=strategies.lists(strategies.builds(schema.Box, *BOX_FIELDS), max_size=4).map(tuple),
+    labels=SOME_NUMBERS,
+    uncertain=SOME_NUMBERS,
+    repairs=strategies.lists(strategies.text(), max_size=3).map(tuple),
   )
 )
 @hypothesis.settings(deadline=None)
@@ -176,7 +192,7 @@ def test_a_feature_of_no_type_counts_as_nothing():
     schema.decode(example.SerializeToString(), "a")
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if "bbox" not in key])
+@pytest.mark.parametrize("key", sorted({*KEYS} - {*BOX_KEYS} - LISTS))
 @pytest.mark.parametrize("number", [0, 2])
 def test_other_than_one_value_is_named(key, number):
   example = example_by_tensorflow(RECORD)
@@ -188,7 +204,7 @@ def test_other_than_one_value_is_named(key, number):
     schema.decode(example.SerializeToString(), "a")
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if "bbox" in key])
+@pytest.mark.parametrize("key", BOX_KEYS)
 def test_boxes_with_a_corner_too_few_are_named(key):
   example = example_by_tensorflow(RECORD)
   feature = example.features.feature[key]
@@ -230,6 +246,24 @@ def test_sides_are_rounded_half_up(one, other, scale):
 def test_a_half_goes_up():
   assert schema.scaled_side(3, 2, 3) == 5  # 4.5
   assert schema.scaled_side(5, 2, 1) == 3  # 2.5
+
+
+@pytest.mark.parametrize(
+  ("size", "scale", "upscale", "stored"),
+  [
+    ((375, 500), 256, True, (256, 341)),
+    ((500, 375), 256, False, (341, 256)),
+    ((375, 500), 0, True, (375, 500)),
+    ((3, 5), 0, False, (3, 5)),
+    ((100, 150), 256, True, (256, 384)),
+    ((100, 150), 256, False, (100, 150)),
+    ((256, 300), 256, False, (256, 300)),
+    ((257, 300), 256, False, (256, 299)),
+    ((1, 1000), 2, True, (2, 2000)),
+  ],
+)
+def test_the_stored_size_is_the_scale_s_or_the_original_s(size, scale, upscale, stored):
+  assert schema.stored_size(*size, scale, upscale) == stored
 
 
 def test_sides_as_tensors_are_the_same():

@@ -77,6 +77,29 @@ def test_of_two_scales_as_near_the_larger_is_taken(data_set):
   assert found.nearest_scale(256) == 512
 
 
+@pytest.mark.parametrize(
+  ("scales", "wanted", "nearest", "sufficient"),
+  [
+    ((0,), 1, 0, 0),
+    ((0,), 256, 0, 0),
+    ((0, 256), 1, 256, 256),
+    ((0, 256), 256, 256, 256),
+    ((0, 256), 257, 0, 0),
+    ((0, 256, 512), 300, 256, 512),
+    ((0, 256, 512), 512, 512, 512),
+    ((0, 256, 512), 513, 0, 0),
+    ((256, 512), 513, 512, 512),
+  ],
+)
+def test_originals_are_read_where_nothing_else_is_as_large(
+  data_set, scales, wanted, nearest, sufficient
+):
+  found = shards.Shards(data_set, "train")
+  found.scales = scales
+  assert found.nearest_scale(wanted) == nearest
+  assert found.sufficient_scale(wanted) == sufficient
+
+
 def test_a_missing_file_is_named(damaged):
   (damaged / FILE).unlink()
   refused(damaged, rf"{FILE} is missing, the manifest lists it; restore it or convert again")
@@ -204,7 +227,7 @@ def test_a_newer_manifest_is_refused_with_both_versions(damaged):
   path = damaged / manifest.NAME
   newer = dataclasses.replace(manifest.from_json(path.read_text(), "a"), schema_version=9)
   path.write_text(newer.to_json())
-  refused(damaged, rf"{re.escape(str(path))} has schema version 9, this program reads 1;")
+  refused(damaged, rf"{re.escape(str(path))} has schema version 9, this program reads 2;")
 
 
 def test_an_edited_manifest_is_refused(damaged):

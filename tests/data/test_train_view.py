@@ -2,12 +2,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_tools import pixels
+from data_tools import pixels, statistics
 from vggtf import errors, manifest
 from vggtf.data import order, train_view
 
 COVARIANCE = ((4200.0, 3900.0, 3300.0), (3900.0, 4300.0, 3800.0), (3300.0, 3800.0, 4900.0))
-STATISTICS = manifest.Statistics(1, (128.0, 128.0, 128.0), COVARIANCE)
+
+
+def components(covariance) -> tuple[np.ndarray, np.ndarray]:
+  """Eigenvalues, descending, and unit eigenvectors, a row each, as a manifest has them."""
+  values, vectors = np.linalg.eigh(np.array(covariance))
+  return values[::-1], vectors.T[::-1]
+
+
+STATISTICS = manifest.Statistics(1, (128.0, 128.0, 128.0), COVARIANCE, *components(COVARIANCE))
 GREY = np.full((1, 1, 3), 128, np.uint8)
 
 
@@ -97,16 +105,16 @@ def test_an_empty_range_of_scales_is_refused(smallest, largest):
 
 
 def shift_in_float64(numbers: np.ndarray, covariance, std: float, length: str) -> np.ndarray:
-  values, vectors = np.linalg.eigh(np.array(covariance))
+  values, vectors = components(covariance)
   lengths = {"root": np.sqrt(values), "eigenvalue": values / 255**2 * 255}[length]
   numbers = numbers.astype(np.float64)
   normal = np.sqrt(-2 * np.log(1 - numbers[:3])) * np.cos(2 * np.pi * numbers[3:])
-  return vectors @ (normal * std * lengths)
+  return sum(v * a * s for v, a, s in zip(vectors, normal * std, lengths, strict=True))
 
 
 @pytest.mark.parametrize("length", ["root", "eigenvalue"])
 def test_colours_are_shifted_along_the_principal_components(length):
-  shift = train_view.ColourShift(COVARIANCE, 0.1, length)
+  shift = train_view.ColourShift(*components(COVARIANCE), 0.1, length)
   drawn = np.stack([order.uniform(1, 0, number)[4:] for number in range(300)])
   for numbers in drawn:
     exact = GREY + shift_in_float64(numbers, COVARIANCE, 0.1, length)
@@ -120,15 +128,34 @@ def shift_grey(shift: train_view.ColourShift, drawn: np.ndarray) -> tf.Tensor:
 
 def test_shifts_of_length_root_have_the_set_s_own_covariance():
   """Whatever signs and order the components come in."""
-  shift = train_view.ColourShift(COVARIANCE, 0.3)
+  shift = train_view.ColourShift(*components(COVARIANCE), 0.3)
   drawn = np.stack([order.uniform(1, 0, number)[4:] for number in range(4000)])
   shifts = shift_grey(shift, drawn).numpy().reshape(-1, 3) - 128.0
   np.testing.assert_allclose(shifts.mean(0), 0, atol=1)
   np.testing.assert_allclose(np.cov(shifts.T), 0.09 * np.array(COVARIANCE), rtol=0.1)
 
 
+def test_the_components_of_a_manifest_span_its_covariance():
+  """What the converter wrote is what the shift takes: rows, not columns."""
+  mixing = [[0.5, 0.3, 0.1], [0.1, 0.5, 0.2], [0.3, 0.1, 0.6]]
+  mixed = np.random.RandomState(0).randint(0, 256, (60, 70, 3)) @ mixing
+  written = statistics.measure(mixed.astype(np.uint8)).summarize()
+  shift = train_view.ColourShift(written.eigenvalues, written.eigenvectors, std=1.0)
+  axes = np.stack([component(shift, at) for at in range(3)])
+  exact = np.array(written.covariance_rgb)
+  np.testing.assert_allclose(axes.T @ axes, exact, atol=0.02 * exact.max())  # whole levels
+  assert not np.allclose(axes @ axes.T, exact, atol=0.1 * exact.max())
+
+
+def component(shift, at: int) -> np.ndarray:
+  """The shift of one standard deviation along a component."""
+  numbers = np.array([0.0] * 3 + [0.5] * 3, np.float32)
+  numbers[at], numbers[3 + at] = 1 - np.exp(-0.5), 0.0
+  return (shift(GREY, tf.constant(numbers)).numpy().astype(float) - 128).ravel()
+
+
 def test_one_shift_is_added_to_the_whole_picture_and_saturates():
-  shift = train_view.ColourShift(COVARIANCE, 1.0)
+  shift = train_view.ColourShift(*components(COVARIANCE), 1.0)
   numbers = order.uniform(1, 0, 3)[4:]
   image = np.random.RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
   exact = np.clip(image + shift_in_float64(numbers, COVARIANCE, 1.0, "root"), 0, 255)
@@ -140,23 +167,23 @@ def test_without_covariance_or_std_nothing_changes():
   image = np.random.RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
   numbers = tf.constant(order.uniform(1, 0, 3)[4:])
   for shift in (
-    train_view.ColourShift(np.zeros((3, 3))),
-    train_view.ColourShift(np.zeros((3, 3)), length="eigenvalue"),
-    train_view.ColourShift(COVARIANCE, std=0.0),
+    train_view.ColourShift(*components(np.zeros((3, 3)))),
+    train_view.ColourShift(*components(np.zeros((3, 3))), length="eigenvalue"),
+    train_view.ColourShift(*components(COVARIANCE), std=0.0),
   ):
     np.testing.assert_array_equal(shift(image, numbers), image)
 
 
 def test_grey_pictures_are_shifted_in_grey():
   """Their covariance has rank 1: rounding must not make a root of a negative number."""
-  shift = train_view.ColourShift(np.full((3, 3), 1234.567), 0.5)
+  shift = train_view.ColourShift(*components(np.full((3, 3), 1234.567)), 0.5)
   for number in range(50):
     shifted = shift(GREY, tf.constant(order.uniform(1, 0, number)[4:])).numpy().ravel()
     assert np.ptp(shifted) <= 1
 
 
 def test_the_rarest_numbers_give_a_finite_shift():
-  shift = train_view.ColourShift(COVARIANCE, 0.1)
+  shift = train_view.ColourShift(*components(COVARIANCE), 0.1)
   last = 1 - 2.0**-24
   for numbers in ([0.0] * 6, [last] * 6, [last] * 3 + [0.0] * 3):
     exact = GREY + shift_in_float64(np.array(numbers), COVARIANCE, 0.1, "root")
@@ -166,15 +193,15 @@ def test_the_rarest_numbers_give_a_finite_shift():
 
 def test_another_length_is_refused_with_those_that_exist():
   with pytest.raises(errors.UsageError, match=r"'sqrt' is unknown: .*'root', 'eigenvalue'"):
-    train_view.ColourShift(COVARIANCE, length="sqrt")
+    train_view.ColourShift(*components(COVARIANCE), length="sqrt")
 
 
-def test_a_view_shifts_colours_by_the_set_s_covariance_after_the_crop():
+def test_a_view_shifts_colours_by_the_set_s_components_after_the_crop():
   view = train_view.TrainView(STATISTICS, 32, 32, colour_shift=train_view.ColourShift)
   plain = train_view.TrainView(STATISTICS, 32, 32)
   numbers = order.uniform(1, 0, 7)
   encoded = position_picture(32, 40)
-  expected = train_view.ColourShift(COVARIANCE)(
+  expected = train_view.ColourShift(*components(COVARIANCE))(
     cut(plain, encoded, (32, 40), 32, numbers, 24), tf.constant(numbers[4:])
   )
   np.testing.assert_array_equal(cut(view, encoded, (32, 40), 32, numbers, 24), expected)

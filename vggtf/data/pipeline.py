@@ -102,9 +102,7 @@ class EvaluationFeed:
 
   def __init__(self, records: shards.Shards, predictor: contracts.Predictor, batch_size: int):
     self._records, self._predictor, self._batch_size = records, predictor, batch_size
-    # A larger stored picture loses less when it is brought to scale than a smaller one gains.
-    enough = [stored for stored in records.scales if stored >= predictor.scale]
-    self._scale = min(enough) if enough else max(records.scales)
+    self._scale = records.sufficient_scale(predictor.scale)
     self._reader = _Reader(self._read, _STORED)
     records.at_scale(self._scale)
 

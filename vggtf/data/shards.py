@@ -52,8 +52,24 @@ class Shards:
       return self._opened[scale]
 
   def nearest_scale(self, scale: float) -> int:
-    """Returns the stored scale whose ratio to `scale` is nearest to 1; of two, the larger."""
-    return min(sorted(self.scales, reverse=True), key=lambda stored: abs(np.log(stored / scale)))
+    """Returns the stored scale whose ratio to `scale` is nearest to 1; of two, the larger.
+
+    The originals, scale 0, are taken where `scale` is above all others: they alone hold more.
+    """
+    resized = [stored for stored in self.scales if stored]
+    if 0 in self.scales and scale > max(resized, default=0):
+      return 0
+    return min(sorted(resized, reverse=True), key=lambda stored: abs(np.log(stored / scale)))
+
+  def sufficient_scale(self, scale: float) -> int:
+    """Returns the smallest stored scale of at least `scale`; else the originals; else the largest.
+
+    A larger stored picture loses less when it is brought to scale than a smaller one gains.
+    """
+    enough = [stored for stored in self.scales if stored >= scale]
+    if not enough and 0 in self.scales:
+      return 0
+    return min(enough, default=max(self.scales))
 
   def read(self, number: int, scale: int) -> schema.Record:
     """Returns a record, checked against its checksum, the schema and the label range.

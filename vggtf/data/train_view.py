@@ -23,18 +23,23 @@ class ColourShift:
   of 255 (Torch's ResNet code), half as strong on ImageNet. See docs/fidelity.md.
 
   Args:
-    covariance: [3][3], of RGB pixels in levels of 0..255; the manifest's.
+    eigenvalues: [3], of the covariance of RGB pixels in levels of 0..255; the manifest's.
+    eigenvectors: [3][3], a row each.
     std: of the random factors.
     length: "root" or "eigenvalue".
   """
 
-  def __init__(self, covariance: Sequence[Sequence[float]], std: float = 0.1, length: str = "root"):
-    values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
-    values = np.maximum(values, 0)  # of grey pictures two are 0, give or take rounding
+  def __init__(
+    self,
+    eigenvalues: Sequence[float],
+    eigenvectors: Sequence[Sequence[float]],
+    std: float = 0.1,
+    length: str = "root",
+  ):
+    values = np.maximum(eigenvalues, 0)  # of grey pictures two are 0, give or take rounding
     lengths = {"root": np.sqrt(values), "eigenvalue": values / 255.0}
-    self._axes = (vectors * std * errors.choose("ColourShift.length", length, lengths)).astype(
-      np.float32
-    )
+    scaled = np.transpose(eigenvectors) * errors.choose("ColourShift.length", length, lengths)
+    self._axes = (scaled * std).astype(np.float32)
 
   def __call__(self, image: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Returns the uint8 image shifted, rounded and saturated; `uniform` is float32 [6]."""
@@ -51,7 +56,7 @@ class TrainView:
     scale_min: smallest S, pixels; equal to `scale_max` for training at a fixed scale.
     scale_max: largest S.
     flip: whether half of the crops are mirrored. Not for digits.
-    colour_shift: makes a `ColourShift` from the set's covariance; None for none.
+    colour_shift: makes a `ColourShift` from the set's eigenvalues and eigenvectors; None for none.
   """
 
   def __init__(
@@ -68,7 +73,9 @@ class TrainView:
       )
     self.scale_min, self.scale_max = scale_min, scale_max
     self._flip = flip
-    self._colour_shift = colour_shift and colour_shift(statistics.covariance_rgb)
+    self._colour_shift = colour_shift and colour_shift(
+      statistics.eigenvalues, statistics.eigenvectors
+    )
 
   def scale(self, uniform: np.ndarray) -> int:
     """Returns S for one image, from its uniform numbers (float32 [DRAWS])."""
