@@ -1,161 +1,223 @@
 """Items of one shard to one finished file per scale. No Beam here, and no state between shards.
 
-Memory holds one image at a time, whatever the size of the shard.
+Each image is read, repaired, rescaled to every scale and encoded before the next one is read, so
+memory holds one at a time, whatever the size of the shard.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from data_tools import pixels, sharding, statistics
+from data_tools.decoder import Decoder
 from data_tools.options import Options
+from data_tools.parts import Note, ShardResult
+from data_tools.progress import Tally
+from data_tools.renditions import Rendered
 from data_tools.shard_file import ShardFile
-from data_tools.source import Item, Source
-from vggtf import errors, manifest, schema
+from data_tools.source import Annotation, Item, Source
+from vggtf import errors, schema
 
 STATISTICS_SPLIT = "train"
 _ABOUT_ONE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError)
+_HASH_MODULUS = 1 << 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Note:
-  """What became of one input: `what` is the reason it was rejected for, or the repair."""
-
-  id: str
-  source: str
-  what: str
-  detail: str
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardResult:
-  """What one shard came to.
+class Job:
+  """What all shards of a conversion have in common; it travels to the workers.
 
   Attributes:
-    split: the split.
-    index: the shard's number in the split.
-    files: the manifest entry of each scale, in the order of the scales.
-    class_counts: (label, images), ascending.
-    moments: of the images at the smallest scale, as stored; empty but for the training split.
-    rejected: inputs that are in no shard.
-    repaired: inputs that are in one, but not as they came.
+    source: lists and reads the images.
+    classes: (class key, readable name) in label order.
+    options: of the conversion.
+    folder: where the data set grows; every worker must be able to write there.
   """
 
-  split: str
-  index: int
-  files: tuple[manifest.Shard, ...]
-  class_counts: tuple[tuple[int, int], ...]
-  moments: statistics.Moments
-  rejected: tuple[Note, ...]
-  repaired: tuple[Note, ...]
+  source: Source
+  classes: tuple[tuple[str, str], ...]
+  options: Options
+  folder: str
+
+
+class Members:
+  """What belongs in one shard: its items in their order, and the annotations of each."""
+
+  def __init__(self, members: Iterable[Item | Annotation]):
+    """Sorts them.
+
+    Raises:
+      RejectedInputError: two items, or two annotations, have one id.
+    """
+    members = list(members)
+    items = [member for member in members if isinstance(member, Item)]
+    self.items = sorted(items, key=lambda item: sharding.order(item.id))
+    annotations = [member for member in members if isinstance(member, Annotation)]
+    self.annotations = {annotation.id: annotation for annotation in annotations}
+    _refuse_doubles(items, "image")
+    _refuse_doubles(annotations, "annotation")
+
+  def digest(self) -> str:
+    """Returns a hash of all that listing knows of them, in hex."""
+    digest = hashlib.sha256()
+    for item in self.items:
+      digest.update(repr((item, self.annotations.get(item.id))).encode())
+    for id_ in sorted(self.annotations):
+      digest.update(repr(self.annotations[id_]).encode())
+    return digest.hexdigest()
 
 
 def convert_shard(
-  split: str,
-  index: int,
-  items: Iterable[Item],
-  source: Source,
-  classes: Sequence[tuple[str, str]],
-  options: Options,
-  folder: str,
+  split: str, index: int, members: Members, job: Job, decoder: Decoder, tally: Tally
 ) -> ShardResult:
   """Writes one shard at every scale.
 
   Args:
     split: its split.
     index: its number in the split.
-    items: what belongs in it, in any order.
-    source: reads them.
-    classes: (class key, readable name) in label order.
-    options: scales, quality, limits.
-    folder: where the data set grows.
+    members: what belongs in it.
+    job: of the whole conversion.
+    decoder: renders the images.
+    tally: is told of each image.
 
   Returns:
-    What was written, rejected and repaired.
+    What was written, refused and repaired.
 
   Raises:
-    RejectedInputError: two items have one id.
     EnvironmentFault: reading or writing failed for a reason that is not one image's.
   """
-  shards = dict(options.shards)[split]
-  counts: Counter[int] = Counter()
-  moments = statistics.Moments()
-  rejected, repaired = [], []
+  shards = dict(job.options.shards)[split]
+  shard = _Shard(split, dict(members.annotations))
   with contextlib.ExitStack() as stack:
     files = []
-    for scale in options.scales:
-      file = ShardFile(folder, sharding.shard_path(scale, split, index, shards))
+    for scale in job.options.scales:
+      file = ShardFile(job.folder, sharding.shard_path(scale, split, index, shards))
       stack.callback(file.discard)
       files.append(file)
-    for item in _arrange(items):
-      try:
-        picture = _load(item, source, options)
-      except pixels.Refused as refused:
-        rejected.append(Note(item.id, item.origin, refused.reason, refused.detail))
+    for item in members.items:
+      tally.count()
+      annotation = shard.annotations.pop(item.id, None)
+      if item.left_out:
+        shard.note(item, "left_out", *item.left_out)
         continue
-      repaired += (Note(item.id, item.origin, *repair) for repair in picture.repairs)
-      stored = [_store(picture, item, classes, scale, options.quality) for scale in options.scales]
-      for file, record in zip(files, stored, strict=True):
+      try:
+        data = _read(item, job.source)
+        content = shard.add_input(item, data)
+        rendered = decoder.render(data, measure=split == STATISTICS_SPLIT)
+      except pixels.Refused as refused:
+        shard.note(item, "image", refused.reason, refused.detail)
+        continue
+      boxes = shard.use_boxes(annotation)
+      for file, record in zip(files, _make_records(item, rendered, boxes, job), strict=True):
         file.write(schema.encode(record))
-      counts[item.label] += 1
-      if split == STATISTICS_SPLIT:
-        moments += statistics.measure(pixels.decode_stored(stored[0].encoded))
+      shard.add_stored(item, content, rendered, len(boxes))
+    for annotation in shard.annotations.values():
+      detail = "no image of that name was listed"
+      shard.note(annotation, "boxes", "box_without_image", detail)
+    return shard.finish(index, tuple(file.commit() for file in files), len(members.items))
+
+
+class _Shard:
+  """The sums over one shard while it is written; `annotations` are those not yet used."""
+
+  def __init__(self, split: str, annotations: dict[str, Annotation]):
+    self.annotations = annotations
+    self._split = split
+    self._notes: list[Note] = []
+    self._counts: Counter[int] = Counter()
+    self._moments = statistics.Moments()
+    self._read_bytes = self._read_digest = self._boxed = self._boxes = 0
+    self._contents: list[str] = []
+
+  def note(self, of: Item | Annotation, kind: str, what: str, detail: str):
+    self._notes.append(Note(of.id, self._split, of.origin, kind, what, detail))
+
+  def use_boxes(self, annotation: Annotation | None) -> tuple[schema.Box, ...]:
+    if annotation is None:
+      return ()
+    if annotation.refused:
+      self.note(annotation, "boxes", *annotation.refused)
+    return annotation.boxes
+
+  def add_input(self, item: Item, data: bytes) -> bytes:
+    self._read_bytes += len(data)
+    content = hashlib.sha256(data).digest()
+    known = hashlib.sha256(f"{item.id}\0".encode() + content).digest()
+    self._read_digest = (self._read_digest + int.from_bytes(known, "big")) % _HASH_MODULUS
+    return content
+
+  def add_stored(self, item: Item, content: bytes, rendered: Rendered, boxes: int):
+    for kind, detail in rendered.repairs:
+      self.note(item, "repair", kind, detail)
+    self._counts.update(item.labels or (item.label,))
+    self._moments += rendered.moments
+    self._contents.append(content[:8].hex())
+    self._boxed += bool(boxes)
+    self._boxes += boxes
+
+  def finish(self, index: int, files, listed: int) -> ShardResult:
     return ShardResult(
-      split=split,
+      split=self._split,
       index=index,
-      files=tuple(file.commit() for file in files),
-      class_counts=tuple(sorted(counts.items())),
-      moments=moments,
-      rejected=tuple(rejected),
-      repaired=tuple(repaired),
+      files=files,
+      class_counts=tuple(sorted(self._counts.items())),
+      moments=self._moments,
+      notes=tuple(self._notes),
+      listed=listed,
+      read_bytes=self._read_bytes,
+      read_digest=self._read_digest,
+      contents="".join(self._contents),
+      boxed=self._boxed,
+      boxes=self._boxes,
     )
 
 
-def _arrange(items: Iterable[Item]) -> Iterator[Item]:
-  previous = None
-  for item in sorted(items, key=lambda item: sharding.order(item.id)):
-    if previous is not None and item.id == previous.id:
-      first, second = sorted((previous.origin, item.origin))
+def _refuse_doubles(members: Sequence[Item | Annotation], what: str):
+  seen: dict[str, str] = {}
+  for member in members:
+    if member.id in seen:
+      first, second = sorted((seen[member.id], member.origin))
       raise errors.RejectedInputError(
-        f"the id {item.id!r} is used twice, by {first} and {second}; expected unique ids: rename "
-        "or remove one of them"
+        f"the {what} id {member.id!r} is used twice, by {first} and {second}; expected unique ids: "
+        "rename or remove one of them"
       )
-    previous = item
-    yield item
+    seen[member.id] = member.origin
 
 
-def _load(item: Item, source: Source, options: Options) -> pixels.Picture:
+def _read(item: Item, source: Source) -> bytes:
   if item.refused:
     raise pixels.Refused(*item.refused)
   try:
-    data = source.read(item)
+    return source.read(item)
   except _ABOUT_ONE_FILE as error:
     raise pixels.Refused("unreadable", str(error.strerror)) from None
   except OSError as error:
     raise errors.EnvironmentFault(
       f"cannot read {item.origin}: {error.strerror}; check the disk or the network and run again"
     ) from error
-  picture = pixels.decode(data, options.max_pixels, options.scales[-1])
-  damage = [detail for kind, detail in picture.repairs if kind == "damaged_scan"]
-  if damage and options.damaged_jpeg == "reject":
-    raise pixels.Refused("damaged", damage[0])
-  return picture
 
 
-def _store(picture, item: Item, classes, scale: int, quality: int) -> schema.Record:
-  rgb = pixels.rescale(picture.rgb, scale)
-  key, text = classes[item.label]
-  return schema.Record(
-    id=item.id,
-    encoded=pixels.encode(rgb, quality),
-    height=rgb.shape[0],
-    width=rgb.shape[1],
-    label=item.label,
-    synset=key,
-    text=text,
-    filename=item.id.rpartition("/")[2],
-    scale=scale,
-    original_height=picture.rgb.shape[0],
-    original_width=picture.rgb.shape[1],
-  )
+def _make_records(
+  item: Item, rendered: Rendered, boxes: tuple[schema.Box, ...], job: Job
+) -> Iterator[schema.Record]:
+  key, text = job.classes[item.label]
+  for scale, rendition in zip(job.options.scales, rendered.renditions, strict=True):
+    yield schema.Record(
+      id=item.id,
+      encoded=rendition.encoded,
+      height=rendition.height,
+      width=rendition.width,
+      label=item.label,
+      synset=key,
+      text=text,
+      filename=item.id.rpartition("/")[2],
+      scale=scale,
+      original_height=rendered.height,
+      original_width=rendered.width,
+      boxes=boxes,
+      labels=item.labels,
+      uncertain=item.uncertain,
+      repairs=tuple(kind for kind, _ in rendered.repairs),
+    )

@@ -5,10 +5,12 @@ OUT appears whole or not at all; it holds scale_S/<split>-00000-of-00004, manife
 rejected.jsonl (every input that is in no shard, and why) and repaired.jsonl. The same input and
 options give the same bytes on any runner, with any number of workers.
 
+  python -m data_tools.convert --source=imagenet --input=DIR --output=OUT
   python -m data_tools.convert --source=folder --input=DIR --output=OUT \
     --scales=32,40,48 --shards=train=4,validation=2 --validation_fraction=0.2
 
-All of Beam's options are understood too, for example
+What a broken-off run has finished is kept in OUT.incomplete, and --resume goes on with it.
+Input and output can be gs:// paths. All of Beam's options are understood too, for example
   --direct_num_workers=8 --direct_running_mode=multi_processing
 """
 
@@ -17,9 +19,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from data_tools import flags, source
+from data_tools import flags, source, storage
 from data_tools.options import Options, parse_scales, parse_shards
-from vggtf import errors
+from vggtf import errors, manifest
 
 
 def cli() -> int:
@@ -46,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parsed, rest = parser.parse_known_args(given)
   options = Options(
     scales=parse_scales(parsed.scales),
-    shards=parse_shards(parsed.shards),
+    shards=parse_shards(_choose_shards(parsed.shards, module)),
     quality=parsed.quality,
+    upscale=not parsed.no_upscale,
     max_pixels=parsed.max_pixels,
     max_reject_fraction=parsed.max_reject_fraction,
     damaged_jpeg=parsed.damaged_jpeg,
@@ -56,38 +59,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   beam_options = runner.parse_options(rest, parser.flag_names())
   opened = module.open_source(parsed)
-  output = os.path.abspath(parsed.output)
+  output = storage.absolute(parsed.output)
   _check_splits(opened.splits(), options)
   _check_apart(getattr(parsed, "input", None), output)
-  return _convert(opened, options, output, parsed.overwrite, beam_options)
+  from data_tools.conversion import Job
 
-
-def _convert(opened: source.Source, options: Options, output: str, overwrite: bool, beam_options):
-  from rich.console import Console
-
-  from data_tools import pipeline, progress, publication, report, runner
-  from data_tools.shard_file import remove_orphans
-  from data_tools.staging import stage
-  from vggtf import manifest
-
-  classes = opened.classes()
-  files = len(options.scales) * sum(number for _, number in options.shards)
-  with stage(output, overwrite) as folder:
-    with progress.report_progress(folder, files):
-      runner.run(beam_options, lambda beam: pipeline.build(beam, opened, classes, options, folder))
-    path = os.path.join(folder, manifest.NAME)
-    with open(path, encoding="utf-8") as file:
-      content = manifest.from_json(file.read(), path)
-    rejected = publication.read_notes(folder, publication.REJECTED)
-    remove_orphans(folder)
-    report.print_summary(
-      Console(), content, rejected, publication.read_notes(folder, publication.REPAIRED)
-    )
-    _check_rejected(len(rejected), content, options, folder, output)
-  with contextlib.suppress(FileNotFoundError):
-    os.remove(f"{output}.{publication.REJECTED}")  # of an earlier attempt
+  with _stage(output, parsed) as folder:
+    _convert(Job(opened, tuple(opened.classes()), options, folder), beam_options, output)
   print(f"convert: wrote {output}", file=sys.stderr)
   return 0
+
+
+def _stage(output: str, parsed) -> contextlib.AbstractContextManager[str]:
+  from data_tools import parts, staging
+
+  if not storage.is_remote(output):
+    return staging.stage(output, parsed.overwrite, parsed.resume, parts.exist)
+  if parsed.overwrite:
+    raise errors.UsageError(
+      f"--overwrite: {output} lies in a bucket, where nothing can be replaced in one step; choose "
+      "another --output"
+    )
+  return staging.stage_remote(output, parsed.resume)
+
+
+def _convert(job, beam_options, output: str):
+  from rich.console import Console
+
+  from data_tools import parts, pipeline, progress, publication, report, runner
+  from data_tools.shard_file import remove_orphans
+
+  console = Console()
+  identity = publication.describe(job)
+  del identity["options"]["max_reject_fraction"]  # decides nothing about the bytes
+  parts.claim(job.folder, identity)
+  rejected = storage.join(job.folder, publication.REJECTED)
+  storage.remove_files([rejected])  # of an earlier attempt
+  try:
+    with progress.report_progress(job.folder):
+      runner.run(beam_options, lambda beam: pipeline.build(beam, job))
+  except errors.RejectedInputError as error:
+    if not storage.is_file(rejected):
+      raise
+    report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
+    kept = f"{output}.{publication.REJECTED}"
+    storage.write_file(kept, storage.read_file(rejected))
+    raise errors.RejectedInputError(
+      f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
+    ) from None
+  path = storage.join(job.folder, manifest.NAME)
+  content = manifest.from_json(storage.read_file(path).decode(), path)
+  report.print_summary(console, content)
+  report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
+  report.print_notes(console, publication.read_notes(job.folder, publication.REPAIRED), "repair")
+  remove_orphans(job.folder)
+  parts.remove(job.folder)
+  storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
 
 
 def _peek_source(arguments: list[str]) -> str:
@@ -102,13 +129,14 @@ def _make_parser() -> flags.Parser:
   add = parser.add_argument
   add("--source", default="folder", help="a module of data_tools.sources, or a dotted name")
   add("--output", required=True, metavar="OUT", help="the folder to make")
-  add("--scales", default="256,384,512", help="smallest sides in pixels (default %(default)s)")
   add(
-    "--shards",
-    default="train=1024,validation=128",
-    help="files of each split (default %(default)s)",
+    "--scales",
+    default="256,384,512",
+    help="smallest sides in pixels, 0 for the original (default %(default)s)",
   )
+  add("--shards", metavar="SPLIT=N,...", help="files of each split, as train=1024,validation=128")
   add("--quality", type=int, default=Options.quality, help="of the JPEGs (default %(default)s)")
+  add("--no_upscale", action="store_true", help="store images smaller than a scale as they are")
   add(
     "--max_pixels",
     type=int,
@@ -128,7 +156,18 @@ def _make_parser() -> flags.Parser:
     help="JPEGs with a damaged scan that still decode to the end (default %(default)s)",
   )
   add("--overwrite", action="store_true", help="replace OUT, once the new one is complete")
+  add("--resume", action="store_true", help="go on with what a broken-off run has finished")
   return parser
+
+
+def _choose_shards(given: str | None, module) -> str:
+  chosen = given or getattr(module, "DEFAULT_SHARDS", None)
+  if chosen is None:
+    raise errors.UsageError(
+      "--shards is missing: expected the number of files of each split, as train=4,validation=2, "
+      "about one for a thousand images"
+    )
+  return chosen
 
 
 def _check_splits(found: Sequence[str], options: Options):
@@ -139,37 +178,21 @@ def _check_splits(found: Sequence[str], options: Options):
       f"--shards names {', '.join(named)}, but the input also has {', '.join(missing)}; add for "
       f"example {missing[0]}=1"
     )
-  for split in named:
-    if split not in found:
-      print(f"convert: the input has no {split} split: its files will be empty", file=sys.stderr)
+  absent = [split for split in named if split not in found]
+  if absent:
+    raise errors.UsageError(
+      f"--shards names {absent[0]}, but the input has only {', '.join(found)}; leave it out"
+    )
 
 
 def _check_apart(given: str | None, output: str):
-  if given is None:
+  if given is None or storage.is_remote(given) or storage.is_remote(output):
     return
   input_, output = os.path.realpath(given), os.path.realpath(output)
   if os.path.commonpath((input_, output)) in (input_, output):
     raise errors.UsageError(
       f"--input={input_} and --output={output} lie in one another; choose a folder beside the input"
     )
-
-
-def _check_rejected(rejected: int, content, options: Options, folder: str, output: str):
-  from data_tools import publication
-
-  listed = rejected + sum(content.splits.values())
-  if not listed:
-    raise errors.UsageError("--input holds no images; expected files in its class folders")
-  if rejected <= options.max_reject_fraction * listed:
-    return
-  kept = f"{output}.{publication.REJECTED}"
-  os.replace(os.path.join(folder, publication.REJECTED), kept)
-  reasons = ", ".join(f"{number} {reason}" for reason, number in content.rejected.items())
-  raise errors.RejectedInputError(
-    f"{rejected} of {listed} images were rejected ({reasons}), more than "
-    f"--max_reject_fraction={options.max_reject_fraction} allows; nothing was published. {kept} "
-    "names each: mend or remove them, or allow more"
-  )
 
 
 if __name__ == "__main__":

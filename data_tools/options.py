@@ -16,13 +16,16 @@ class Options:
   """Options of a conversion.
 
   Attributes:
-    scales: smallest sides in pixels, ascending; one folder of shards each.
+    scales: smallest sides in pixels, ascending; one folder of shards each. 0 keeps the original
+      size, and the very bytes of a sound JPEG.
     shards: (split, number of files) in the order given.
     quality: JPEG quality of the stored images, 1..100.
     max_pixels: an image of more pixels, or that would have more at the largest scale, is refused
       before it is decoded.
     max_reject_fraction: refused images as a fraction of listed ones, above which nothing is
       published.
+    upscale: whether an image smaller than a scale is enlarged to it, as the paper does; else it is
+      stored as it is.
     damaged_jpeg: what becomes of a JPEG whose scan is damaged but complete enough for a lenient
       decoder: kept and listed in `repaired.jsonl`, or rejected.
   """
@@ -30,6 +33,7 @@ class Options:
   scales: tuple[int, ...]
   shards: tuple[tuple[str, int], ...]
   quality: int = 95
+  upscale: bool = True
   max_pixels: int = 100_000_000
   max_reject_fraction: float = 0.001
   damaged_jpeg: Literal["keep", "reject"] = "keep"
@@ -42,7 +46,7 @@ class Options:
     """
     names = [split for split, _ in self.shards]
     _require(self.scales, "--scales", self.scales, "at least one smallest side, as 256,384,512")
-    _require(all(s > 0 for s in self.scales), "--scales", self.scales, "pixels above 0")
+    _require(all(s >= 0 for s in self.scales), "--scales", self.scales, "pixels, or 0 for original")
     _require(
       list(self.scales) == sorted(set(self.scales)), "--scales", self.scales, "each scale once"
     )

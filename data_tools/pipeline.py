@@ -1,24 +1,31 @@
-"""The conversion as a Beam pipeline: List | Shard | Write | Publish.
+"""The conversion as a Beam pipeline: List | Check | Shard | Write | Manifest.
 
-Only lightweight items are grouped, never images: each shard is then read, rescaled and written by
-one call, with one image in memory at a time. The functions stay in this module, not in `__main__`,
-so that workers can import them.
+Only lightweight items are grouped, never images: Shard comes before Read, Repair, Rescale and
+Encode, which Write does for one image at a time (conversion.py). So no runner has to shuffle
+hundreds of gigabytes, and a worker's memory does not grow with the data. The functions stay in this
+module, not in `__main__`, so that workers can import them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
-from data_tools import conversion, publication, sharding
+from data_tools import parts, progress, publication, sharding
+from data_tools.conversion import Job, Members, convert_shard
+from data_tools.decoder import Decoder
 from data_tools.options import Options
-from data_tools.source import Item, Source
+from data_tools.renditions import Wanted
+from data_tools.source import Annotation, Item, Source
+from vggtf import errors
 
 _Key = tuple[str, int]  # split and number of a shard
 
 
 class ListItems(beam.PTransform):
-  """Roots of a source to its items; each root is listed by one worker."""
+  """Roots of a source to its items and annotations; each root is listed by one worker."""
 
   def __init__(self, source: Source):
     """Keeps the source, which travels to the workers."""
@@ -26,7 +33,7 @@ class ListItems(beam.PTransform):
     self._source = source
 
   def expand(self, pipeline):
-    """Returns the items, in no order."""
+    """Returns the items and annotations, in no order."""
     return (
       pipeline
       | "Roots" >> beam.Create(list(self._source.roots()))
@@ -35,20 +42,37 @@ class ListItems(beam.PTransform):
     )
 
 
+class CheckCounts(beam.PTransform):
+  """Listed items to their number, after it was found to be right; nothing is read before that."""
+
+  def __init__(self, job: Job):
+    """Keeps what the counts are compared with."""
+    super().__init__()
+    self._job = job
+
+  def expand(self, listed):
+    """Returns one number."""
+    return (
+      listed
+      | "Count" >> beam.CombineGlobally(_CountItems())
+      | "Compare" >> beam.Map(_check_counts, self._job).with_output_types(int)
+    )
+
+
 class GroupShards(beam.PTransform):
-  """Items to (split, number) and the items of that shard; an empty shard has a group too."""
+  """Items and annotations to (split, number) and all of that shard, which may be nothing."""
 
   def __init__(self, options: Options):
     """Keeps the number of shards of each split."""
     super().__init__()
     self._shards = dict(options.shards)
 
-  def expand(self, items):
+  def expand(self, listed):
     """Returns one group for each shard; None in it stands for the shard itself."""
     every = [((split, at), None) for split, number in self._shards.items() for at in range(number)]
-    keyed = items | "Key" >> beam.Map(_key_item, self._shards).with_output_types(tuple[_Key, Any])
+    keyed = listed | "Key" >> beam.Map(_key, self._shards).with_output_types(tuple[_Key, Any])
     empty = (
-      items.pipeline
+      listed.pipeline
       | "EveryShard" >> beam.Create(every)
       | "Untyped" >> beam.Map(_pass_on).with_output_types(tuple[_Key, Any])
     )
@@ -56,61 +80,112 @@ class GroupShards(beam.PTransform):
 
 
 class WriteShard(beam.DoFn):
-  """A group to its files and a `conversion.ShardResult`."""
+  """A group to its files and a `parts.ShardResult`; a part that is there already is taken."""
 
-  def __init__(
-    self,
-    source: Source,
-    classes: Sequence[tuple[str, str]],
-    options: Options,
-    folder: str,
-  ):
-    """Keeps what `conversion.convert_shard` takes besides the items."""
+  def __init__(self, job: Job):
+    """Keeps what all shards have in common."""
     super().__init__()
-    self._source = source
-    self._classes = tuple(classes)
-    self._options = options
-    self._folder = folder
+    self._job = job
+    self._stored = Metrics.counter("vggtf", "images_stored")
+    self._refused = Metrics.counter("vggtf", "images_rejected")
 
-  def process(self, group: tuple[_Key, Iterable[Item | None]]) -> Iterator[Any]:
-    """Yields the result of one shard."""
-    (split, index), members = group
-    items = (item for item in members if item is not None)
-    yield conversion.convert_shard(
-      split, index, items, self._source, self._classes, self._options, self._folder
+  def setup(self):
+    """Makes the process that decodes for this worker."""
+    options = self._job.options
+    self._decoder = Decoder(
+      Wanted(
+        scales=options.scales,
+        quality=options.quality,
+        max_pixels=options.max_pixels,
+        upscale=options.upscale,
+        damaged_jpeg=options.damaged_jpeg,
+      )
     )
 
+  def teardown(self):
+    """Ends that process."""
+    self._decoder.close()
 
-def build(
-  pipeline: beam.Pipeline,
-  source: Source,
-  classes: Sequence[tuple[str, str]],
-  options: Options,
-  folder: str,
-):
-  """Adds the whole conversion to `pipeline`.
+  def process(
+    self, group: tuple[_Key, Iterable[Item | Annotation | None]], _checked: int
+  ) -> Iterator[Any]:
+    """Yields the result of one shard; `_checked` makes it wait for `CheckCounts`."""
+    (split, index), listed = group
+    members = Members(member for member in listed if member is not None)
+    result = self._make(split, index, members)
+    self._stored.inc(sum(file.records for file in result.files[:1]))
+    self._refused.inc(sum(note.kind == "image" for note in result.notes))
+    yield result
 
-  Args:
-    pipeline: of any runner.
-    source: lists and reads the images.
-    classes: (class key, readable name) in label order.
-    options: of the conversion.
-    folder: where the data set grows; all workers must be able to write there.
-  """
+  def _make(self, split: str, index: int, members: Members) -> parts.ShardResult:
+    job, digest = self._job, members.digest()
+    shards = dict(job.options.shards)[split]
+    tally = progress.Tally(job.folder, f"{split}-{index}")
+    try:
+      found = parts.load(job.folder, split, index, shards, digest)
+      if found:
+        tally.reuse(found.listed)
+        return found
+      result = convert_shard(split, index, members, job, self._decoder, tally)
+      parts.save(job.folder, shards, digest, result)
+      return result
+    finally:
+      tally.close()
+
+
+def build(pipeline: beam.Pipeline, job: Job):
+  """Adds the whole conversion to `pipeline`, of any runner."""
+  listed = pipeline | "List" >> ListItems(job.source)
+  checked = listed | "Check" >> CheckCounts(job)
   _ = (
-    pipeline
-    | "ListItems" >> ListItems(source)
-    | "GroupShards" >> GroupShards(options)
-    | "WriteShards"
-    >> beam.ParDo(WriteShard(source, classes, options, folder)).with_output_types(Any)
+    listed
+    | "Shard" >> GroupShards(job.options)
+    | "Write"
+    >> beam.ParDo(WriteShard(job), beam.pvalue.AsSingleton(checked)).with_output_types(Any)
     | "Together" >> beam.Map(_key_alike).with_output_types(tuple[int, Any])
     | "Gather" >> beam.GroupByKey()
-    | "Publish" >> beam.Map(_publish, folder, classes, options, source.describe())
+    | "Manifest" >> beam.Map(_publish, job)
   )
 
 
-def _key_item(item: Item, shards: dict[str, int]) -> tuple[_Key, Item]:
-  return (item.split, sharding.choose_shard(item.id, shards[item.split])), item
+class _CountItems(beam.CombineFn):
+  """Items to how many there are of each (split, label), and of each split whatever became of it."""
+
+  def create_accumulator(self):
+    return Counter()
+
+  def add_input(self, counts, listed):
+    if isinstance(listed, Item) and not listed.left_out:
+      counts[listed.split, None] += 1
+      if not listed.refused:
+        counts[listed.split, listed.label] += 1
+    return counts
+
+  def merge_accumulators(self, accumulators):
+    return sum(accumulators, start=Counter())
+
+  def extract_output(self, counts):
+    return counts
+
+
+def _check_counts(counts: Counter, job: Job) -> int:
+  listed = {split: counts[split, None] for split, _ in job.options.shards}
+  if not sum(listed.values()):
+    raise errors.UsageError("the input holds no images; expected files in its class folders")
+  for split, shards in job.options.shards:
+    if shards > listed[split]:
+      raise errors.UsageError(
+        f"--shards: {split}={shards} files for {listed[split]} images; expected at most one file "
+        "an image, and better one for a thousand"
+      )
+  job.source.check_counts({key: number for key, number in counts.items() if key[1] is not None})
+  total = sum(listed.values())
+  progress.announce_total(job.folder, total)
+  return total
+
+
+def _key(listed: Item | Annotation, shards: dict[str, int]) -> tuple[_Key, Item | Annotation]:
+  return (listed.split, sharding.choose_shard(listed.id, shards[listed.split])), listed
 
 
 def _pass_on(element):
@@ -121,6 +196,6 @@ def _key_alike(result) -> tuple[int, Any]:
   return 0, result
 
 
-def _publish(gathered, folder, classes, options, source):
+def _publish(gathered, job: Job):
   _, results = gathered
-  publication.publish(folder, results, classes, options, source)
+  publication.publish(results, job)

@@ -2,15 +2,15 @@
 
 import importlib.metadata
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 import vggtf
-from data_tools import pixels, statistics
-from data_tools.conversion import Note, ShardResult
-from data_tools.options import Options
-from data_tools.staging import write_durably
+from data_tools import pixels, sharding, statistics, storage, tfds_metadata
+from data_tools.conversion import Job
+from data_tools.parts import Note, ShardResult
 from vggtf import errors, manifest
 
 LABELS = "labels.txt"
@@ -19,69 +19,81 @@ REPAIRED = "repaired.jsonl"
 _LIBRARIES = ("apache-beam", "numpy", "pillow", "simplejpeg")
 
 
-def publish(
-  folder: str,
-  results: Iterable[ShardResult],
-  classes: Sequence[tuple[str, str]],
-  options: Options,
-  source: dict,
-):
+def publish(results: Iterable[ShardResult], job: Job):
   """Writes what describes a finished set of shards; `manifest.json` comes last and seals it.
 
   Args:
-    folder: where the shards are.
     results: one for every shard, in any order.
-    classes: (class key, readable name) in label order.
-    options: of the conversion.
-    source: what the source says of itself.
+    job: the conversion.
 
   Raises:
     IntegrityError: a shard's result is missing or came twice.
+    RejectedInputError: too many images were rejected; all is written but the manifest.
   """
   ordered = sorted(results, key=lambda result: (result.split, result.index))
-  content = assemble(ordered, classes, options, source)
-  write_durably(folder, LABELS, "".join(f"{text}\n" for _, text in classes))
-  write_durably(folder, REJECTED, _to_lines("reason", [n for r in ordered for n in r.rejected]))
-  write_durably(folder, REPAIRED, _to_lines("repair", [n for r in ordered for n in r.repaired]))
-  write_durably(folder, manifest.NAME, content.to_json())
+  content = assemble(ordered, job)
+  notes = [note for result in ordered for note in result.notes]
+  texts = {
+    LABELS: "".join(f"{text}\n" for _, text in job.classes),
+    REJECTED: _to_lines("reason", [note for note in notes if note.kind != "repair"]),
+    REPAIRED: _to_lines("repair", [note for note in notes if note.kind == "repair"]),
+  }
+  for scale in job.options.scales:
+    for name, text in tfds_metadata.describe(content, scale).items():
+      texts[f"{sharding.scale_folder(scale)}/{name}"] = text
+  for name, text in texts.items():
+    storage.write_file(storage.join(job.folder, name), text.encode())
+  _check_rejected(content, job.options.max_reject_fraction)
+  storage.write_file(storage.join(job.folder, manifest.NAME), content.to_json().encode())
 
 
-def assemble(
-  results: Sequence[ShardResult],
-  classes: Sequence[tuple[str, str]],
-  options: Options,
-  source: dict,
-) -> manifest.Manifest:
+def describe(job: Job) -> dict:
+  """Returns all that decides a conversion's bytes, as JSON values without paths or times."""
+  return {
+    "options": job.options.describe(),
+    "pixels": pixels.describe(),
+    "source": job.source.describe(),
+    "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    | {"vggtf": vggtf.__version__},
+  }
+
+
+def assemble(results: Sequence[ShardResult], job: Job) -> manifest.Manifest:
   """Returns the manifest of `results`, which are sorted by split and index.
 
   Raises:
     IntegrityError: a shard's result is missing or came twice.
   """
-  of_split = {split: [r for r in results if r.split == split] for split, _ in options.shards}
-  for split, number in options.shards:
+  shards = job.options.shards
+  of_split = {split: [r for r in results if r.split == split] for split, _ in shards}
+  for split, number in shards:
     found = [result.index for result in of_split[split]]
     if found != list(range(number)):
       raise errors.IntegrityError(
         f"the runner delivered the {split} shards {found}, expected each of 0..{number - 1} once; "
         "run again, and report it with the runner's name if it happens twice"
       )
+  described = describe(job)
+  libraries = described.pop("libraries")
   moments = sum((r.moments for r in of_split.get("train", [])), start=statistics.Moments())
-  counts = {split: _count_classes(of_split[split], len(classes)) for split in of_split}
+  duplicates = _count_duplicates(results)
   return manifest.Manifest(
-    options=options.describe() | {"pixels": pixels.describe(), "source": source},
-    libraries={name: importlib.metadata.version(name) for name in _LIBRARIES}
-    | {"vggtf": vggtf.__version__},
-    scales=options.scales,
-    labels=tuple(classes),
-    splits={split: sum(counts[split]) for split in of_split},
-    class_counts=counts,
+    options=described.pop("options") | described,
+    libraries=libraries,
+    scales=job.options.scales,
+    labels=tuple(job.classes),
+    splits={split: sum(r.files[0].records for r in of_split[split]) for split in of_split},
+    class_counts={s: _count_classes(of_split[s], len(job.classes)) for s in of_split},
     shards={
-      f"scale_{scale}/{split}": tuple(result.files[at] for result in of_split[split])
-      for at, scale in enumerate(options.scales)
+      f"{sharding.scale_folder(scale)}/{split}": tuple(r.files[at] for r in of_split[split])
+      for at, scale in enumerate(job.options.scales)
       for split in of_split
     },
     statistics=moments.summarize(),
-    rejected=dict(sorted(Counter(note.what for r in results for note in r.rejected).items())),
+    inputs={split: _sum_inputs(of_split[split], duplicates[split]) for split in of_split},
+    rejected=_count_notes(results, "image"),
+    left_out=_count_notes(results, "left_out"),
+    refused_boxes=_count_notes(results, "boxes"),
   )
 
 
@@ -91,10 +103,9 @@ def read_notes(folder: str, name: str) -> list[dict[str, str]]:
   Raises:
     IntegrityError: the file is missing or is not lines of JSON.
   """
-  path = os.path.join(folder, name)
+  path = storage.join(folder, name)
   try:
-    with open(path, encoding="utf-8") as file:
-      return [json.loads(line) for line in file]
+    return [json.loads(line) for line in storage.read_file(path).decode().splitlines()]
   except (FileNotFoundError, ValueError) as error:
     raise errors.IntegrityError(
       f"{path} is missing or damaged ({error}); convert the data again"
@@ -107,12 +118,22 @@ def read_labels(folder: str) -> list[str]:
   Raises:
     IntegrityError: the file is missing.
   """
-  path = os.path.join(folder, LABELS)
+  path = storage.join(folder, LABELS)
   try:
-    with open(path, encoding="utf-8", errors="replace") as file:
-      return file.read().split("\n")[:-1]
+    return storage.read_file(path).decode(errors="replace").split("\n")[:-1]
   except FileNotFoundError:
     raise errors.IntegrityError(f"{path} is missing; convert the data again") from None
+
+
+def _check_rejected(content: manifest.Manifest, allowed: float):
+  rejected, left_out = sum(content.rejected.values()), sum(content.left_out.values())
+  images = sum(inputs.images for inputs in content.inputs.values()) - left_out
+  if rejected > allowed * images:
+    reasons = ", ".join(f"{number} {reason}" for reason, number in content.rejected.items())
+    raise errors.RejectedInputError(
+      f"{rejected} of {images} images were rejected ({reasons}), more than "
+      f"--max_reject_fraction={allowed} allows; nothing was published"
+    )
 
 
 def _count_classes(results: list[ShardResult], classes: int) -> tuple[int, ...]:
@@ -122,9 +143,40 @@ def _count_classes(results: list[ShardResult], classes: int) -> tuple[int, ...]:
   return tuple(counts[label] for label in range(classes))
 
 
-def _to_lines(key: str, notes: list[Note]) -> str:
-  notes = sorted(notes, key=lambda note: (note.id, note.what, note.detail))
-  return "".join(
-    json.dumps({"id": note.id, "source": note.source, key: note.what, "detail": note.detail}) + "\n"
-    for note in notes
+def _count_duplicates(results: Sequence[ShardResult]) -> dict[str, int]:
+  """Of images with equal bytes the first in the order of the shards is none."""
+  contents = [np.frombuffer(bytes.fromhex(result.contents), np.uint64) for result in results]
+  duplicate = np.ones(sum(map(len, contents)), bool)
+  duplicate[np.unique(np.concatenate(contents), return_index=True)[1]] = False
+  counts: Counter[str] = Counter()
+  for result, found in zip(
+    results, np.split(duplicate, np.cumsum([len(part) for part in contents])[:-1]), strict=True
+  ):
+    counts[result.split] += int(found.sum())
+  return counts
+
+
+def _sum_inputs(results: Sequence[ShardResult], duplicates: int) -> manifest.Inputs:
+  digest = sum(result.read_digest for result in results) % (1 << 256)
+  return manifest.Inputs(
+    images=sum(result.listed for result in results),
+    bytes=sum(result.read_bytes for result in results),
+    digest=f"{digest:064x}",
+    duplicates=duplicates,
+    boxed=sum(result.boxed for result in results),
+    boxes=sum(result.boxes for result in results),
   )
+
+
+def _count_notes(results: Sequence[ShardResult], kind: str) -> dict[str, int]:
+  counts = Counter(note.what for r in results for note in r.notes if note.kind == kind)
+  return dict(sorted(counts.items()))
+
+
+def _to_lines(key: str, notes: list[Note]) -> str:
+  lines = []
+  for note in sorted(notes, key=lambda note: (note.id, note.kind, note.what, note.detail)):
+    line = {"id": note.id, "source": note.source, "split": note.split}
+    kind = {} if note.kind == "repair" else {"kind": note.kind}
+    lines.append(json.dumps(line | kind | {key: note.what, "detail": note.detail}) + "\n")
+  return "".join(lines)

@@ -6,9 +6,8 @@ import os
 import shutil
 import uuid
 
+from data_tools import storage
 from vggtf import errors, manifest, records
-
-TEMPORARY_MARK = ".tmp-"
 
 
 class ShardFile:
@@ -29,13 +28,12 @@ class ShardFile:
       EnvironmentFault: the file cannot be made.
     """
     self._path = path
-    self._final = os.path.join(folder, *path.split("/"))
-    self._temporary = f"{self._final}{TEMPORARY_MARK}{uuid.uuid4().hex}"
+    self._final = storage.join(folder, path)
+    self._temporary = f"{self._final}{storage.TEMPORARY_MARK}{uuid.uuid4().hex}"
     self._digest = hashlib.sha256()
     self._records = self._bytes = 0
     with self._reporting():
-      os.makedirs(os.path.dirname(self._final), exist_ok=True)
-      self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by commit or discard
+      self._file = storage.create_file(self._temporary)
 
   def write(self, data: bytes):
     """Appends one record.
@@ -57,18 +55,16 @@ class ShardFile:
       EnvironmentFault: the disk is full or fails.
     """
     with self._reporting():
-      self._file.flush()
-      os.fsync(self._file.fileno())
-      self._file.close()
-      os.replace(self._temporary, self._final)
+      storage.publish_file(self._file, self._temporary, self._final)
     return manifest.Shard(self._path, self._records, self._bytes, self._digest.hexdigest())
 
   def discard(self):
     """Removes the temporary file; does nothing after `commit`."""
-    with contextlib.suppress(OSError):
-      self._file.close()
-    with contextlib.suppress(FileNotFoundError):
-      os.remove(self._temporary)
+    if not self._file.closed:
+      with contextlib.suppress(OSError):
+        self._file.close()
+      with contextlib.suppress(OSError):
+        storage.remove_files([self._temporary])
 
   @contextlib.contextmanager
   def _reporting(self):
@@ -76,20 +72,20 @@ class ShardFile:
       yield
     except OSError as error:
       raise errors.EnvironmentFault(
-        f"cannot write {self._final}: {error.strerror}, after {self._bytes} bytes of it, "
-        f"{_free_bytes(self._final)}; free the space or the permission and run again"
+        f"cannot write {self._final}: {error.strerror}, after {self._bytes} bytes of it"
+        f"{_describe_space(self._final)}; free the space or the permission and run again"
       ) from error
 
 
 def remove_orphans(folder: str):
   """Removes the temporary files that dead workers left below `folder`."""
-  for path, _, names in os.walk(folder):
-    for name in names:
-      if TEMPORARY_MARK in name:
-        os.remove(os.path.join(path, name))
+  files = [storage.join(folder, path) for path, _ in storage.list_files(folder)]
+  storage.remove_files([path for path in files if storage.TEMPORARY_MARK in path])
 
 
-def _free_bytes(path: str) -> str:
+def _describe_space(path: str) -> str:
+  if storage.is_remote(path):
+    return ""
   while path and not os.path.exists(path) and path != os.path.dirname(path):
     path = os.path.dirname(path)
-  return f"{shutil.disk_usage(path or '.').free} bytes free on that disk"
+  return f", {shutil.disk_usage(path or '.').free} bytes free on that disk"

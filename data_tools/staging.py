@@ -1,36 +1,52 @@
 """A folder that appears whole or not at all."""
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from data_tools import storage
 from vggtf import errors
 
 _OWNER = "owner.json"
 
 
+def _never(folder: str) -> bool:
+  return False
+
+
 @contextlib.contextmanager
-def stage(output: str, overwrite: bool) -> Iterator[str]:
+def stage(
+  output: str,
+  overwrite: bool = False,
+  resume: bool = False,
+  is_valuable: Callable[[str], bool] = _never,
+) -> Iterator[str]:
   """Gives a folder to fill, which takes the name `output` when the block ends well.
 
-  The folder lies beside `output`, as `<output>.incomplete`, so that a rename suffices. It is
-  removed when the block fails; a kill leaves it, and the next run empties it. What `output` held
-  before is replaced only when the block has ended, and comes back if the renaming fails.
+  The folder lies beside `output`, as `<output>.incomplete`, so that a rename suffices. When the
+  block fails, or was killed, it stays if there is something valuable in it; otherwise it is
+  removed. What `output` held before is replaced only when the block has ended, and comes back if
+  the renaming fails.
 
   Args:
     output: absolute path of the folder to make.
-    overwrite: whether an `output` that holds something may be replaced.
+    overwrite: whether an `output` that holds something, or what a broken-off run has left, may be
+      replaced.
+    resume: whether to go on with what a broken-off run has left.
+    is_valuable: says of a folder whether it holds what a resumed run could use.
 
   Yields:
     The path of the folder to fill.
 
   Raises:
     UsageError: `output` holds something and `overwrite` is false, or is no folder, or another
-      process is filling it now.
+      process is filling it now, or a broken-off run has left something valuable and neither
+      `resume` nor `overwrite` is asked for.
     OSError: the disk's refusal.
   """
   incomplete, replaced = f"{output}.incomplete", f"{output}.replaced-by-vggtf"
@@ -40,38 +56,57 @@ def stage(output: str, overwrite: bool) -> Iterator[str]:
   os.makedirs(os.path.dirname(output), exist_ok=True)
   lock = _claim(incomplete, output)
   try:
+    if is_valuable(incomplete) and not (resume or overwrite):
+      raise errors.UsageError(
+        f"{incomplete} holds what a broken-off run has finished; go on with --resume, or start "
+        "over with --overwrite"
+      )
+    if not resume:
+      _empty(incomplete)
+    _write_owner(incomplete)
     try:
       yield incomplete
       os.remove(os.path.join(incomplete, _OWNER))
       _check_free(output, overwrite)
     except BaseException:
-      shutil.rmtree(incomplete, ignore_errors=True)
+      if not is_valuable(incomplete):
+        shutil.rmtree(incomplete, ignore_errors=True)
       raise
     _put_in_place(incomplete, output, replaced)
   finally:
     os.close(lock)
 
 
-def write_durably(folder: str, name: str, text: str):
-  """Writes a text file so that it is whole and on disk, or absent.
+@contextlib.contextmanager
+def stage_remote(output: str, resume: bool = False) -> Iterator[str]:
+  """Gives a bucket's folder to fill: itself, for a bucket cannot rename a folder in one step.
+
+  The caller's last file is the sign that it is whole. Nothing is ever replaced, and what a
+  broken-off run has written stays. The owner's file keeps two runs apart as long as they do not
+  start in the same second: buckets have no locks.
+
+  Args:
+    output: as gs://bucket/name.
+    resume: whether to go on with what a broken-off run has left.
+
+  Yields:
+    `output`.
 
   Raises:
-    EnvironmentFault: the disk is full or fails.
+    UsageError: it holds something, and not what a broken-off run has left for `resume`.
+    OSError: the bucket's refusal.
   """
-  path = os.path.join(folder, name)
-  temporary = f"{path}.tmp-{os.getpid()}"
-  try:
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise errors.EnvironmentFault(
-      f"cannot write {path}: {error.strerror}; free the space or the permission and run again"
-    ) from error
+  owner = storage.join(output, _OWNER)
+  found = {path for path, _ in storage.list_files(output)}
+  if found and not (resume and _OWNER in found):
+    cure = "go on with --resume" if _OWNER in found else "choose another folder"
+    raise errors.UsageError(
+      f"--output={output} is not empty{_describe_owner(owner)}; {cure} (nothing in a bucket is "
+      "replaced: it cannot be done in one step)"
+    )
+  storage.write_file(owner, _make_owner())
+  yield output
+  storage.remove_files([owner])
 
 
 def _check_free(output: str, overwrite: bool):
@@ -94,9 +129,10 @@ def _claim(incomplete: str, output: str) -> int:
     claimed = False
   if not claimed:
     os.close(lock)
+    owner = _describe_owner(os.path.join(incomplete, _OWNER))
     raise errors.UsageError(
-      f"--output={output} is being written by another process{_read_owner(incomplete)}; wait for "
-      "it, or choose another folder"
+      f"--output={output} is being written by another process{owner}; wait for it, or choose "
+      "another folder"
     )
   left = os.listdir(incomplete)
   if left and _OWNER not in left:
@@ -104,18 +140,28 @@ def _claim(incomplete: str, output: str) -> int:
     raise errors.UsageError(
       f"{incomplete} holds files of something else than a broken-off run; move or remove it"
     )
-  for entry in os.scandir(incomplete):
-    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
-  with open(os.path.join(incomplete, _OWNER), "w", encoding="utf-8") as file:
-    json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
   return lock
 
 
-def _read_owner(incomplete: str) -> str:
+def _empty(folder: str):
+  for entry in os.scandir(folder):
+    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
+
+
+def _write_owner(folder: str):
+  with open(os.path.join(folder, _OWNER), "wb") as file:
+    file.write(_make_owner())
+
+
+def _make_owner() -> bytes:
+  start = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+  return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": start}).encode()
+
+
+def _describe_owner(path: str) -> str:
   try:
-    with open(os.path.join(incomplete, _OWNER), encoding="utf-8") as file:
-      owner = json.load(file)
-    return f" (pid {owner['pid']} on {owner['host']})"
+    owner = json.loads(storage.read_file(path))
+    return f" (pid {owner['pid']} on {owner['host']}, since {owner['start']})"
   except (OSError, ValueError, KeyError):
     return ""
 

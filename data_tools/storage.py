@@ -5,8 +5,13 @@ Beam is imported for such paths alone. Its errors become OSErrors, as a local fi
 
 import contextlib
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
+
+from vggtf import errors
+
+TEMPORARY_MARK = ".tmp-"  # in the name of a file that is being written
 
 
 def is_remote(path: str) -> bool:
@@ -56,6 +61,15 @@ def get_size(path: str) -> int:
   return found[0].size_in_bytes
 
 
+def is_file(path: str) -> bool:
+  """Returns whether there is a file of that name."""
+  try:
+    get_size(path)
+  except FileNotFoundError:
+    return False
+  return is_remote(path) or os.path.isfile(path)
+
+
 def is_folder(path: str) -> bool:
   """Returns whether there is a folder of that name, or a remote file below it."""
   if not is_remote(path):
@@ -78,6 +92,75 @@ def list_files(folder: str) -> Iterator[tuple[str, int]]:
   )
   for path in sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in paths):
     yield path, os.path.getsize(os.path.join(folder, path))
+
+
+def create_file(path: str) -> BinaryIO:
+  """Opens a new file for writing; its folder is made where it is missing.
+
+  Raises:
+    OSError: it cannot be made.
+  """
+  if not is_remote(path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return open(path, "wb")
+  with _reporting(path) as filesystems:
+    from apache_beam.io.filesystem import CompressionTypes
+
+    return filesystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def publish_file(file: BinaryIO, temporary: str, final: str):
+  """Closes a written file, once it is on disk, and renames it; `final` is never half a file.
+
+  Raises:
+    OSError: the disk or the bucket refuses.
+  """
+  if not is_remote(final):
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    os.replace(temporary, final)
+    return
+  with _reporting(final) as filesystems:
+    file.close()
+    filesystems.rename([temporary], [final])
+
+
+def remove_files(paths: Sequence[str]):
+  """Removes files; one that is not there is no error."""
+  remote = [path for path in paths if is_remote(path)]
+  for path in set(paths) - set(remote):
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(path)
+  if remote:
+    with _reporting(remote[0]) as filesystems:
+      filesystems.delete([path for path in remote if filesystems.exists(path)])
+
+
+def remove_empty_folder(path: str):
+  """Removes a local folder that is there and empty; buckets have none."""
+  if not is_remote(path):
+    with contextlib.suppress(FileNotFoundError):
+      os.rmdir(path)
+
+
+def write_file(path: str, data: bytes):
+  """Writes a file so that it is whole and on disk, or absent.
+
+  Raises:
+    EnvironmentFault: the disk is full or fails.
+  """
+  temporary = f"{path}{TEMPORARY_MARK}{uuid.uuid4().hex}"
+  try:
+    with create_file(temporary) as file:
+      file.write(data)
+      publish_file(file, temporary, path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      remove_files([temporary])
+    raise errors.EnvironmentFault(
+      f"cannot write {path}: {error.strerror}; free the space or the permission and run again"
+    ) from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,153 @@
+"""What finished shards have come to, kept beside them so that a broken-off conversion can go on."""
+
+import dataclasses
+import hashlib
+import json
+
+from data_tools import statistics, storage
+from vggtf import errors, manifest
+
+_FOLDER = "parts"
+_IDENTITY = "conversion.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+  """What became of one input.
+
+  Attributes:
+    id: of the image that it is, or belongs to.
+    split: of that image.
+    source: where it came from, for people.
+    kind: "image", "boxes" or "left_out" if it was refused; "repair" if it was mended.
+    what: the reason, or the repair.
+    detail: for people.
+  """
+
+  id: str
+  split: str
+  source: str
+  kind: str
+  what: str
+  detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+  """What one shard came to.
+
+  Attributes:
+    split: the split.
+    index: the shard's number in the split.
+    files: the manifest entry of each scale, in the order of the scales.
+    class_counts: (label, images), ascending; an image of several classes counts in each.
+    moments: of the images at the smallest scale, as stored; empty but for the training split.
+    notes: what was refused, left out or mended, in the order of the shard.
+    listed: images that belong here, whatever became of them.
+    read_bytes: of the images that were read.
+    read_digest: sum over them of a hash of id and bytes, modulo 2^256.
+    contents: 8 bytes of the sha256 of each stored image's source bytes, in hex, one after another.
+    boxed: stored images with boxes.
+    boxes: their number.
+  """
+
+  split: str
+  index: int
+  files: tuple[manifest.Shard, ...]
+  class_counts: tuple[tuple[int, int], ...]
+  moments: statistics.Moments
+  notes: tuple[Note, ...]
+  listed: int
+  read_bytes: int
+  read_digest: int
+  contents: str
+  boxed: int
+  boxes: int
+
+
+def claim(folder: str, identity: dict):
+  """Marks `folder` as that of one conversion: its options, source and libraries.
+
+  Raises:
+    UsageError: it holds parts of another one.
+  """
+  path = storage.join(folder, _IDENTITY)
+  try:
+    before = json.loads(storage.read_file(path))
+  except FileNotFoundError:
+    storage.write_file(path, json.dumps(identity, sort_keys=True).encode())
+    return
+  different = [name for name in sorted(identity.keys() | before) if _differ(name, identity, before)]
+  if different:
+    name = different[0]
+    raise errors.UsageError(
+      f"--resume: {folder} was begun with {name} = {before.get(name)!r}, now it is "
+      f"{identity.get(name)!r}; go on with the same, or start over with --overwrite"
+    )
+
+
+def save(folder: str, shards: int, members: str, result: ShardResult):
+  """Keeps a shard's result, once its files have their names.
+
+  Args:
+    folder: the data set's folder.
+    shards: number of shards of its split.
+    members: digest of what it was made from.
+    result: what it came to.
+  """
+  content = {"members": members, "result": dataclasses.asdict(result)}
+  path = _make_path(folder, result.split, result.index, shards)
+  storage.write_file(path, json.dumps(content).encode())
+
+
+def load(folder: str, split: str, index: int, shards: int, members: str) -> ShardResult | None:
+  """Returns the result of a shard made from the same `members` whose files are still whole."""
+  try:
+    content = json.loads(storage.read_file(_make_path(folder, split, index, shards)))
+  except FileNotFoundError:
+    return None
+  if content["members"] != members:
+    return None
+  found = content["result"]
+  found["files"] = tuple(manifest.Shard(**file) for file in found["files"])
+  found["class_counts"] = tuple((label, number) for label, number in found["class_counts"])
+  moments = {name: _tuple(value) for name, value in found["moments"].items()}
+  found["moments"] = statistics.Moments(**moments)
+  found["notes"] = tuple(Note(**note) for note in found["notes"])
+  result = ShardResult(**found)
+  return result if all(_is_whole(folder, file) for file in result.files) else None
+
+
+def exist(folder: str) -> bool:
+  """Returns whether `folder` holds the part of any shard."""
+  return storage.is_folder(storage.join(folder, _FOLDER))
+
+
+def remove(folder: str):
+  """Removes all parts and the mark of the conversion."""
+  parts = storage.join(folder, _FOLDER)
+  files = [storage.join(parts, path) for path, _ in storage.list_files(parts)]
+  storage.remove_files([*files, storage.join(folder, _IDENTITY)])
+  storage.remove_empty_folder(parts)
+
+
+def _differ(name: str, identity: dict, before: dict) -> bool:
+  return json.dumps(identity.get(name), sort_keys=True) != json.dumps(
+    before.get(name), sort_keys=True
+  )
+
+
+def _make_path(folder: str, split: str, index: int, shards: int) -> str:
+  return storage.join(folder, f"{_FOLDER}/{split}-{index:05d}-of-{shards:05d}.json")
+
+
+def _tuple(value):
+  return tuple(value) if isinstance(value, list) else value
+
+
+def _is_whole(folder: str, file: manifest.Shard) -> bool:
+  try:
+    with storage.open_file(storage.join(folder, file.path)) as opened:
+      return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+  except FileNotFoundError:
+    return False
