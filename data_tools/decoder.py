@@ -78,7 +78,7 @@ class Decoder:
         header, blobs = self._ask(data, measure)
         break
       except (EOFError, OSError) as error:
-        # Silence means that it was stopped or is stuck in the kernel: its own clock failed to end it.
+        # Silent: it is stopped, or stuck in the kernel, where its own clock could not end it.
         silent = isinstance(error, TimeoutError)
     else:
       if silent or self._process.returncode == -signal.SIGALRM:

@@ -2,9 +2,9 @@
 
   python -m data_tools.decoder_process JSON
 
-A message, either way, is the length of a header, the header as JSON and the blobs that it announces.
+A message, either way, is the length of a header, the header as JSON and the blobs that it names.
 Nothing that comes from this process is ever unpickled: a decoder that hostile bytes have taken over
-can lie about an image, and do no more.
+can lie about an image to the converter, but not command it.
 """
 
 import contextlib
@@ -35,16 +35,19 @@ def main(render: Callable[..., renditions.Rendered] = renditions.render):
   told["wanted"]["scales"] = tuple(told["wanted"]["scales"])
   wanted = renditions.Wanted(**told["wanted"])
   _limit_memory(told["memory"])
-  with socket.socket(fileno=told["socket"]) as connection, connection.makefile("rb") as incoming:
-    with contextlib.suppress(EOFError, ConnectionError):
-      send(connection, {"ready": True})
-      while True:
-        header, (data,) = receive(incoming)
-        # Its default action ends the process, wherever in C it hangs and even if nobody waits.
-        signal.setitimer(signal.ITIMER_REAL, told["timeout"])
-        answer, blobs = _answer(render, data, wanted, header["measure"], told["memory"])
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        send(connection, answer, blobs)
+  with (
+    socket.socket(fileno=told["socket"]) as connection,
+    connection.makefile("rb") as incoming,
+    contextlib.suppress(EOFError, ConnectionError),
+  ):
+    send(connection, {"ready": True})
+    while True:
+      header, (data,) = receive(incoming)
+      # Its default action ends the process, wherever in C it hangs and even if nobody waits.
+      signal.setitimer(signal.ITIMER_REAL, told["timeout"])
+      answer, blobs = _answer(render, data, wanted, header["measure"], told["memory"])
+      signal.setitimer(signal.ITIMER_REAL, 0)
+      send(connection, answer, blobs)
 
 
 def send(connection: socket.socket, header: dict, blobs: Sequence[bytes] = ()):

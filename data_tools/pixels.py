@@ -14,7 +14,7 @@ served model meets the pixels that a trained one met:
 import dataclasses
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import simplejpeg
@@ -86,6 +86,7 @@ def decode(data: bytes, max_pixels: int, largest_scale: int, upscale: bool = Tru
   except (Refused, MemoryError):
     raise
   except Exception as error:  # a decoder may raise anything on hostile bytes
+    _check_memory(error)
     raise Refused(*_diagnose(data, error)) from None
 
 
@@ -95,10 +96,19 @@ def rescale(rgb: np.ndarray, scale: int, upscale: bool = True) -> np.ndarray:
   Isotropic (paper, section 3.1): the smallest side becomes exactly `scale`. An image that keeps its
   size is returned unchanged.
   """
-  height, width = schema.stored_size(*rgb.shape[:2], scale, upscale)
-  if rgb.shape[:2] == (height, width):
-    return rgb
-  return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+  (rescaled,) = rescale_all(rgb, (scale,), upscale)
+  return rescaled
+
+
+def rescale_all(rgb: np.ndarray, scales: Sequence[int], upscale: bool) -> Iterator[np.ndarray]:
+  """Yields what `rescale` returns for each scale, from one copy of the pixels in Pillow's form."""
+  image = Image.fromarray(rgb)
+  for scale in scales:
+    height, width = schema.stored_size(*rgb.shape[:2], scale, upscale)
+    if rgb.shape[:2] == (height, width):
+      yield rgb
+    else:
+      yield np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encode(rgb: np.ndarray, quality: int) -> bytes:
@@ -139,6 +149,7 @@ def _decode_jpeg(data: bytes, check: Callable[[int, int], None]) -> Picture:
     if not inks:
       return Picture(rgb)
   except ValueError as error:
+    _check_memory(error)
     repairs += (("damaged_scan", str(error)),)
   with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
     return Picture(np.asarray(image.convert("RGB")), repairs)  # raises where bytes are missing
@@ -171,6 +182,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
   if image.mode in ("RGBA", "RGBX"):
     return np.asarray(image)[..., :3]
   return np.asarray(image.convert("RGB"))
+
+
+def _check_memory(error: Exception):
+  """Decoders without memory say so in words, and nothing is wrong with the image then."""
+  if "memory" in str(error).lower():
+    raise MemoryError(str(error)) from error
 
 
 def _diagnose(data: bytes, error: Exception) -> tuple[str, str]:

@@ -5,6 +5,8 @@ The image is decoded once, and every scale is made from those pixels.
 
 import dataclasses
 
+import numpy as np
+
 from data_tools import pixels, statistics
 
 
@@ -72,7 +74,13 @@ def render(data: bytes, wanted: Wanted, measure: bool) -> Rendered:
   damage = [detail for kind, detail in picture.repairs if kind == "damaged_scan"]
   if damage and wanted.damaged_jpeg == "reject":
     raise pixels.Refused("damaged", damage[0])
-  renditions = tuple(_make(data, picture, scale, wanted) for scale in wanted.scales)
+  # Without a repair it is a JPEG, and a sound one: to encode it again could only lose.
+  original = None if picture.repairs else data
+  rescaled = pixels.rescale_all(picture.rgb, wanted.scales, wanted.upscale)
+  renditions = tuple(
+    _encode(rgb, wanted.quality, None if scale else original)
+    for scale, rgb in zip(wanted.scales, rescaled, strict=True)
+  )
   moments = statistics.Moments()
   if measure:
     smallest = min(wanted.scales, key=lambda scale: (not scale, scale))
@@ -82,8 +90,5 @@ def render(data: bytes, wanted: Wanted, measure: bool) -> Rendered:
   return Rendered(height, width, picture.repairs, renditions, moments)
 
 
-def _make(data: bytes, picture: pixels.Picture, scale: int, wanted: Wanted) -> Rendition:
-  rgb = pixels.rescale(picture.rgb, scale, wanted.upscale)
-  # Without a repair it is a JPEG, and a sound one: encoding it again could only lose.
-  kept = not scale and not picture.repairs
-  return Rendition(data if kept else pixels.encode(rgb, wanted.quality), *rgb.shape[:2])
+def _encode(rgb: np.ndarray, quality: int, original: bytes | None) -> Rendition:
+  return Rendition(original or pixels.encode(rgb, quality), *rgb.shape[:2])
