@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from data_tools import storage
 from vggtf import errors
 
 
@@ -9,8 +10,8 @@ def read_texts(path: str, keys: Sequence[str]) -> dict[str, str]:
   """Returns the text of every key of a file; it may have more keys than are asked for.
 
   Args:
-    path: UTF-8 text; a line is a key, a tab and the text. A line without a tab is split at its
-      first space, as ImageNet's own lists are.
+    path: UTF-8 text, here or in a bucket; a line is a key, a tab and the text. A line without a tab
+      is split at its first space, as ImageNet's own lists are.
     keys: those that must be there.
 
   Raises:
@@ -18,8 +19,7 @@ def read_texts(path: str, keys: Sequence[str]) -> dict[str, str]:
   """
   texts: dict[str, str] = {}
   try:
-    with open(path, encoding="utf-8") as file:
-      lines = file.read().splitlines()
+    lines = storage.read_file(path).decode("utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
     raise errors.UsageError(f"--class_text={path}: not UTF-8 text ({error.reason})") from None
   except FileNotFoundError:

@@ -1,17 +1,19 @@
 """A folder of images: `train/<class>/...` and `validation/<class>/...`, or `<class>/...` alone.
 
-Ids are paths below the input with "/" between their parts. What is hidden (its name starts with a
-dot) is not listed; folders within a class belong to it; links are followed. A file beside the class
-folders has no class and is rejected, except at the top of the train/ layout, where notes may lie.
+Ids are paths below the input with "/" between their parts, the same in a bucket. What is hidden
+(its name starts with a dot) is not listed; folders within a class belong to it; links are followed.
+A file beside the class folders has no class and is rejected, except at the top of the train/
+layout, where notes may lie. With --csv a list says which files there are (image_list.py).
 """
 
 import argparse
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from data_tools import sharding
+from data_tools import hold_out, image_list, storage, tree
 from data_tools.class_text import read_texts
+from data_tools.hold_out import HoldOut
 from data_tools.source import Item
 from vggtf import errors
 
@@ -20,14 +22,15 @@ _FOLDERS = {"train": "train", "validation": "validation", "val": "validation"}
 
 def add_flags(parser: argparse.ArgumentParser):
   """Adds the flags of this source."""
-  parser.add_argument("--input", required=True, metavar="DIR", help="the folder of images")
   parser.add_argument(
-    "--validation_fraction",
-    type=float,
-    metavar="F",
-    help="hold out this fraction of the images, chosen by a hash of their ids",
+    "--input", required=True, metavar="DIR", help="the folder of images, here or in a bucket"
   )
-  parser.add_argument("--seed", type=int, default=0, help="of that choice (default 0)")
+  parser.add_argument(
+    "--csv",
+    metavar="FILE",
+    help="a list of the images: path (below --input), label and perhaps split, with that header",
+  )
+  hold_out.add_flags(parser)
   parser.add_argument(
     "--class_text",
     metavar="FILE",
@@ -35,120 +38,97 @@ def add_flags(parser: argparse.ArgumentParser):
   )
 
 
-def open_source(arguments: argparse.Namespace) -> "Folder":
+def open_source(arguments: argparse.Namespace) -> "Folder | image_list.ImageList":
   """Returns the source that the flags describe.
 
   Raises:
     UsageError: the folder is missing or its layout is not understood; the message says why.
   """
-  root = os.path.abspath(arguments.input)
-  if not os.path.isdir(root):
+  root = storage.absolute(arguments.input)
+  if not storage.is_folder(root):
     raise errors.UsageError(f"--input={arguments.input}: no such folder")
-  folders = _find_splits(root)
-  fraction = arguments.validation_fraction
-  if fraction is not None:
-    if not 0 < fraction < 1:
-      raise errors.UsageError(f"--validation_fraction: got {fraction}, expected between 0 and 1")
-    if "validation" in folders:
-      raise errors.UsageError(
-        f"--validation_fraction={fraction}: {root} already has the folder "
-        f"{folders['validation']}/; leave the flag out, or move that folder away"
-      )
-  keys = _find_classes(root, folders)
+  if arguments.csv:
+    return image_list.open_list(root, arguments)
+  found = tree.find_folders(root, _FOLDERS)
+  folders = _find_splits(root, found[""])
+  given = f"{root} already has the folder {folders.get('validation')}/"
+  held_out = hold_out.from_flags(arguments, given if "validation" in folders else None)
+  keys = _find_classes(root, folders, found)
   texts = read_texts(arguments.class_text, keys) if arguments.class_text else {}
   return Folder(
     root=root,
-    folders=tuple(folders.items()),
+    folders=tuple((split, folder, tuple(found[folder])) for split, folder in folders.items()),
     class_texts=tuple((key, texts.get(key, key)) for key in keys),
-    validation_fraction=fraction,
-    seed=arguments.seed,
+    held_out=held_out,
   )
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-  """The source; `folders` are (split, path below root), "" being the root itself."""
+  """The source; `folders` are (split, path below root, class folders), "" being the root itself."""
 
   root: str
-  folders: tuple[tuple[str, str], ...]
+  folders: tuple[tuple[str, str, tuple[str, ...]], ...]
   class_texts: tuple[tuple[str, str], ...]
-  validation_fraction: float | None
-  seed: int
+  held_out: HoldOut
 
   def splits(self) -> list[str]:
     """Returns train, and validation where the input has it or a part is held out."""
-    splits = [split for split, _ in self.folders]
-    return splits if self.validation_fraction is None else [*splits, "validation"]
+    return self.held_out.splits([split for split, _, _ in self.folders])
 
   def classes(self) -> tuple[tuple[str, str], ...]:
     """Returns (folder name, readable name) in the sorted order of the train split's folders."""
     return self.class_texts
 
-  def roots(self) -> list[tuple[str, str, int | None]]:
-    """Returns (split, path, label) of each class folder, and of each split for what lies astray."""
-    labels = {key: label for label, (key, _) in enumerate(self.class_texts)}
-    roots: list[tuple[str, str, int | None]] = []
-    for split, folder in self.folders:
+  def roots(self) -> list[tuple[str, str, str | None]]:
+    """Returns (split, its path, class folder) of each, and of each split for what lies astray.
+
+    A split in a bucket is one root, since a bucket is listed by names, not by folders.
+    """
+    roots: list[tuple[str, str, str | None]] = []
+    for split, folder, keys in self.folders:
       roots.append((split, folder, None))
-      for key in _list_folders(os.path.join(self.root, folder)):
-        roots.append((split, _join(folder, key), labels[key]))
+      if not storage.is_remote(self.root):
+        roots += ((split, folder, key) for key in keys)
     return roots
 
-  def list_items(self, root: tuple[str, str, int | None]) -> Iterator[Item]:
-    """Yields the files of one class folder, or those that lie beside the class folders."""
-    split, path, label = root
-    if label is not None:
-      yield from self._walk(split, path, label, ())
+  def list_items(self, root: tuple[str, str, str | None]) -> Iterator[Item]:
+    """Yields the files of one class folder, of those beside the class folders, or of a bucket."""
+    split, folder, key = root
+    labels = {key: label for label, (key, _) in enumerate(self.class_texts)}
+    if key is None and not storage.is_remote(self.root):
+      for path in tree.list_files_beside(self.root, folder):
+        yield self._item(split, path, None)
       return
-    for entry in _scan(os.path.join(self.root, path)):
-      if not entry.is_dir():
-        origin = _join(path, entry.name)
-        yield self._item(split, origin, 0, ("no_class", "lies beside the class folders"))
+    above = f"{folder}/" if folder else ""
+    for path, refused in tree.list_files(self.root, tree.join(folder, key or "")):
+      first, _, below = path.removeprefix(above).partition("/")
+      yield self._item(split, path, labels[first] if below else None, refused)
+
+  def check_counts(self, counts: Mapping[tuple[str, int], int]):
+    """Raises UsageError if there are training images, but of some class there are none."""
+    image_list.check_classes(counts, self.class_texts)
 
   def read(self, item: Item) -> bytes:
     """Returns the file's bytes."""
     (path,) = item.locator
-    with open(os.path.join(os.fsencode(self.root), path), "rb") as file:
-      return file.read()
+    return storage.read_file(storage.join(self.root, os.fsdecode(path)))
 
   def describe(self) -> dict:
     """Returns how the splits were made."""
-    if self.validation_fraction is None:
-      return {"name": "folder"}
-    return {
-      "name": "folder",
-      "validation_fraction": self.validation_fraction,
-      "seed": self.seed,
-    }
+    return {"name": "folder", **self.held_out.describe()}
 
-  def _walk(self, split: str, path: str, label: int, above: tuple) -> Iterator[Item]:
-    full = os.path.join(self.root, path)
-    status = os.stat(full)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-      raise errors.UsageError(f"{full} is a link to a folder that holds it; remove the link")
-    for entry in _scan(full):
-      child = _join(path, entry.name)
-      if entry.is_dir():
-        yield from self._walk(split, child, label, (*above, here))
-      elif entry.is_file():
-        yield self._item(split, child, label, None)
-      else:
-        kind = "a link to nothing" if entry.is_symlink() else "a device, pipe or socket"
-        yield self._item(split, child, label, ("not_a_file", kind))
-
-  def _item(self, split, path, label, refused) -> Item:
-    # A name that is not UTF-8 stays readable (\xff) in ids; the locator keeps its bytes.
-    id_ = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if self.validation_fraction is not None:
-      place = sharding.hash_id(id_, f"split {self.seed}")
-      held_out = place < self.validation_fraction * sharding.HASH_RANGE
-      split = "validation" if held_out else split
-    return Item(id_, split, label, id_, (os.fsencode(path),), refused)
+  def _item(self, split: str, path: str, label: int | None, refused=None) -> Item:
+    if label is None:
+      label, refused = 0, ("no_class", "lies beside the class folders")
+    id_ = tree.to_id(path)
+    # Bytes, since Beam's coders take no name that is not UTF-8.
+    return Item(
+      id_, self.held_out.choose(id_, split), label, id_, (os.fsencode(path),), refused=refused
+    )
 
 
-def _find_splits(root: str) -> dict[str, str]:
-  names = _list_folders(root)
+def _find_splits(root: str, names: list[str]) -> dict[str, str]:
   if "train" not in names:
     found = sorted(set(names) & set(_FOLDERS))
     if found:
@@ -165,33 +145,18 @@ def _find_splits(root: str) -> dict[str, str]:
   return {_FOLDERS[name]: name for name in names}
 
 
-def _find_classes(root: str, folders: dict[str, str]) -> list[str]:
-  train = os.path.join(root, folders["train"])
-  keys = _list_folders(train)
+def _find_classes(root: str, folders: dict[str, str], found: dict[str, list[str]]) -> list[str]:
+  train = tree.join(root, folders["train"])
+  keys = found[folders["train"]]
   if not keys:
     raise errors.UsageError(f"{train} holds no class folders; expected <class>/<image> in it")
   unreadable = [key for key in keys if not key.isprintable()]
   if unreadable:
     raise errors.UsageError(f"{train}: rename the class folder {unreadable[0]!r} to printable text")
-  if "validation" in folders:
-    unknown = sorted(set(_list_folders(os.path.join(root, folders["validation"]))) - set(keys))
-    if unknown:
-      raise errors.UsageError(
-        f"{folders['validation']}/ has {len(unknown)} classes that train/ lacks: "
-        f"{', '.join(unknown[:5])}; expected the same class folders in both"
-      )
+  unknown = sorted(set(found[folders.get("validation", folders["train"])]) - set(keys))
+  if unknown:
+    raise errors.UsageError(
+      f"{folders['validation']}/ has {len(unknown)} classes that train/ lacks: "
+      f"{', '.join(unknown[:5])}; expected the same class folders in both"
+    )
   return keys
-
-
-def _scan(folder: str) -> list[os.DirEntry]:
-  with os.scandir(folder) as entries:
-    visible = [entry for entry in entries if not entry.name.startswith(".")]
-  return sorted(visible, key=lambda entry: entry.name)
-
-
-def _list_folders(folder: str) -> list[str]:
-  return [entry.name for entry in _scan(folder) if entry.is_dir()]
-
-
-def _join(folder: str, name: str) -> str:
-  return f"{folder}/{name}" if folder else name
