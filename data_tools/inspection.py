@@ -1,13 +1,18 @@
 """Whether a converted data set is whole: every shard, the totals, and the files beside them."""
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Iterator
 
-from data_tools import publication, sharding, statistics
-from data_tools.shard_inspection import Expected, Findings, Problem, inspect_shard
+import numpy as np
+
+from data_tools import publication, sharding, storage, tfds_metadata
+from data_tools.record_inspection import Expected
+from data_tools.shard_inspection import Findings, Problem, inspect_shard
 from vggtf import errors, manifest
+
+_NOTES = (publication.REJECTED, publication.REPAIRED)
+_TOLERANCE = 1e-5  # of eigenvalues and vectors, whose last digits are the processor's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,7 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
   """Reads a whole data set.
 
   Args:
-    folder: the data set.
+    folder: the data set; local or in a bucket.
     decode: images to decode of each shard, evenly spread; None for all of them, which also checks
       the statistics.
 
@@ -38,41 +43,40 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
   """
   content = _read_manifest(folder)
   ids: dict[tuple[str, int], str] = {}  # of the first sound copy of each shard
+  repairs: dict[str, Counter[str]] = {}  # of the first sound copy of each split
+  measured = min(content.scales, key=lambda scale: (not scale, scale))  # as the converter chose
   for scale in content.scales:
     for split in content.splits:
       name = f"{sharding.scale_folder(scale)}/{split}"
-      shards = content.shards[name]
-      found = [
-        inspect_shard(
-          folder, Expected(shard, scale, split, at, len(shards), content.labels), decode
-        )
-        for at, shard in enumerate(shards)
-      ]
-      problems = [problem for findings in found for problem in findings.problems]
-      problems += _compare_totals(name, found, content, split)
-      for at, (shard, findings) in enumerate(zip(shards, found, strict=True)):
-        sound = not findings.problems
-        if sound and findings.ids != ids.setdefault((split, at), findings.ids):
+      shards, total = content.shards[name], Findings()
+      for at, shard in enumerate(shards):
+        upscale = content.options.get("upscale", True)
+        place = Expected(shard, scale, split, at, len(shards), content.labels, upscale)
+        found = inspect_shard(folder, place, decode)
+        total.add(found)
+        if not found.problems and found.ids != ids.setdefault((split, at), found.ids):
           what = "holds other images than the same shard of a smaller scale; convert again"
-          problems.append(Problem(shard.path, None, what))
-      if scale == content.scales[0] and split == "train" and decode is None and not problems:
-        problems += _compare_statistics(found, content)
+          total.problems.append(Problem(shard.path, None, what))
+      if not total.problems:  # else its consequences would hide it
+        repairs.setdefault(split, total.repairs)
+        total.problems += _compare_totals(name, total, content, split)
+      if scale == measured and split == "train" and decode is None and not total.problems:
+        total.problems += _compare_statistics(total, content)
       yield Section(
         name=name,
-        files=len(found),
-        records=sum(findings.records for findings in found),
-        bytes=sum(findings.bytes for findings in found),
-        decoded=sum(findings.decoded for findings in found),
-        problems=tuple(problems),
+        files=len(shards),
+        records=total.records,
+        bytes=total.bytes,
+        decoded=total.decoded,
+        problems=tuple(total.problems),
       )
-  yield _inspect_rest(folder, content)
+  yield _inspect_rest(folder, content, repairs)
 
 
 def _read_manifest(folder: str) -> manifest.Manifest:
-  path = os.path.join(folder, manifest.NAME)
+  path = storage.join(folder, manifest.NAME)
   try:
-    with open(path, encoding="utf-8", errors="replace") as file:
-      content = manifest.from_json(file.read(), path)
+    content = manifest.from_json(storage.read_file(path).decode(errors="replace"), path)
   except FileNotFoundError:
     raise errors.IntegrityError(
       f"{path} is missing: not a data set, or an incomplete one; expected the --output of "
@@ -89,72 +93,102 @@ def _read_manifest(folder: str) -> manifest.Manifest:
 
 
 def _compare_totals(
-  name: str, found: list[Findings], content: manifest.Manifest, split: str
+  name: str, found: Findings, content: manifest.Manifest, split: str
 ) -> Iterator[Problem]:
-  """Only where no shard has a problem of its own: its consequences would hide it."""
-  if any(findings.problems for findings in found):
+  written = content.class_counts[split]
+  for label, (key, _) in enumerate(content.labels):
+    if found.labels[label] != written[label]:
+      what = f"{found.labels[label]} images of class {key}, the manifest says {written[label]}"
+      yield Problem(name, None, f"{what}; convert again")
+      break  # an image of another class makes two of them
+  inputs = content.inputs[split]
+  for what, counted, said in (
+    ("images", found.records, content.splits[split]),
+    ("images with boxes", found.boxed, inputs.boxed),
+    ("boxes", found.boxes, inputs.boxes),
+  ):
+    if counted != said:
+      yield Problem(name, None, f"{counted} {what}, the manifest says {said}; convert again")
+
+
+def _compare_statistics(found: Findings, content: manifest.Manifest) -> Iterator[Problem]:
+  stored, written = found.moments.summarize(), content.statistics
+  exact = [(s.pixels, s.mean_rgb, s.covariance_rgb) for s in (stored, written) if s]
+  near = [np.ravel([s.eigenvalues, *s.eigenvectors]) for s in (stored, written) if s]
+  if exact[:1] == exact[1:] and (not near or np.allclose(*near, rtol=0, atol=_TOLERANCE)):
     return
-  labels: Counter[int] = sum((findings.labels for findings in found), start=Counter())
-  counted = tuple(labels[label] for label in range(len(content.labels)))
-  if counted != content.class_counts[split]:
-    at = [a != b for a, b in zip(counted, content.class_counts[split], strict=False)].index(True)
-    yield Problem(
-      name,
-      None,
-      f"{counted[at]} images of class {content.labels[at][0]}, the manifest says "
-      f"{content.class_counts[split][at]}; convert again",
-    )
-  if sum(counted) != content.splits[split]:
-    yield Problem(
-      name,
-      None,
-      f"{sum(counted)} images, the manifest says {content.splits[split]}; convert again",
-    )
+  yield Problem(
+    manifest.NAME,
+    None,
+    f"mean {written and written.mean_rgb}, the stored images have {stored and stored.mean_rgb}, "
+    "or covariances that differ; convert again, or decode with the versions of simplejpeg that it "
+    "names",
+  )
 
 
-def _compare_statistics(found: list[Findings], content: manifest.Manifest) -> Iterator[Problem]:
-  moments = sum((findings.moments for findings in found), start=statistics.Moments())
-  if moments.summarize() != content.statistics:
-    yield Problem(
-      manifest.NAME,
-      None,
-      f"mean {content.statistics and content.statistics.mean_rgb}, the stored images have "
-      f"{moments.pixels and moments.summarize().mean_rgb}; convert again, or decode with the "
-      "versions of simplejpeg that it names",
-    )
+def _inspect_rest(
+  folder: str, content: manifest.Manifest, repairs: dict[str, Counter[str]]
+) -> Section:
+  texts = {publication.LABELS: "".join(f"{text}\n" for _, text in content.labels)}
+  for scale in content.scales:
+    for name, text in tfds_metadata.describe(content, scale).items():
+      texts[f"{sharding.scale_folder(scale)}/{name}"] = text
+  beside = {manifest.NAME, *texts, *_NOTES}
+  shards = {shard.path for files in content.shards.values() for shard in files}
+  sizes = dict(storage.list_files(folder))
+  problems = [
+    Problem(path, None, "is not in the manifest, but other readers may take it; remove it")
+    for path in sizes.keys() - beside - shards
+  ]
+  for name in beside - sizes.keys():
+    problems.append(Problem(name, None, "missing; convert the data again"))
+  for name in texts.keys() & sizes.keys():
+    if storage.read_file(storage.join(folder, name)) != texts[name].encode():
+      what = "is not what the converter writes for the manifest; convert again"
+      problems.append(Problem(name, None, what))
+  if sizes.keys() >= set(_NOTES):
+    problems += _compare_notes(folder, content, repairs)
+  size = sum(sizes.get(name, 0) for name in beside)
+  ordered = sorted(problems, key=lambda problem: problem.file)
+  return Section("beside", len(beside), 0, size, 0, tuple(ordered))
 
 
-def _inspect_rest(folder: str, content: manifest.Manifest) -> Section:
-  problems, size = [], 0
-  beside = (manifest.NAME, publication.LABELS, publication.REJECTED, publication.REPAIRED)
-  expected = {*beside, *(shard.path for shards in content.shards.values() for shard in shards)}
-  for path in sorted(_list_files(folder) - expected):
-    problems.append(
-      Problem(path, None, "is not in the manifest, but other readers may take it; remove it")
-    )
-  for name in beside:
-    path = os.path.join(folder, name)
-    size += os.path.getsize(path) if os.path.exists(path) else 0
+def _compare_notes(
+  folder: str, content: manifest.Manifest, repairs: dict[str, Counter[str]]
+) -> Iterator[Problem]:
+  """Every listed image is stored, rejected or left out, and every repair is told twice."""
   try:
-    labels = publication.read_labels(folder)
-    if labels != [text for _, text in content.labels]:
-      what = "differs from the manifest's labels; convert again"
-      problems.append(Problem(publication.LABELS, None, what))
-    rejected = Counter(
-      note["reason"] for note in publication.read_notes(folder, publication.REJECTED)
+    rejected = [
+      (note["split"], note["kind"], note["reason"])
+      for note in publication.read_notes(folder, publication.REJECTED)
+    ]
+    repaired = Counter(
+      (note["split"], note["repair"])
+      for note in publication.read_notes(folder, publication.REPAIRED)
     )
-    if rejected != content.rejected:
-      what = f"lists {dict(rejected)}, the manifest says {content.rejected}; convert again"
-      problems.append(Problem(publication.REJECTED, None, what))
-    publication.read_notes(folder, publication.REPAIRED)
-  except errors.IntegrityError as error:
-    problems.append(Problem("files beside the shards", None, str(error)))
-  return Section("beside", len(beside), 0, size, 0, tuple(problems))
-
-
-def _list_files(folder: str) -> set[str]:
-  return {
-    os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")
-    for path, _, names in os.walk(folder)
-    for name in names
-  }
+  except (errors.IntegrityError, KeyError, TypeError) as error:
+    what = f"rejected.jsonl or repaired.jsonl cannot be read ({error}); convert again"
+    yield Problem(publication.REJECTED, None, what)
+    return
+  for kind, said in (
+    ("image", content.rejected),
+    ("left_out", content.left_out),
+    ("boxes", content.refused_boxes),
+  ):
+    listed = Counter(reason for _, of, reason in rejected if of == kind)
+    if listed != said:
+      what = f"lists {dict(listed)} of kind {kind}, the manifest says {said}; convert again"
+      yield Problem(publication.REJECTED, None, what)
+  for split, inputs in content.inputs.items():
+    absent = sum(of == split and kind != "boxes" for of, kind, _ in rejected)
+    if inputs.images != content.splits[split] + absent:
+      what = (
+        f"{inputs.images} images were listed for {split}, {content.splits[split]} are stored and "
+        f"{absent} rejected or left out; convert again"
+      )
+      yield Problem(publication.REJECTED, None, what)
+  for split, of_records in repairs.items():
+    listed = Counter({what: n for (of, what), n in repaired.items() if of == split})
+    if listed != of_records:
+      what = f"lists {dict(listed)} for {split}, the records say {dict(of_records)}; convert again"
+      yield Problem(publication.REPAIRED, None, what)

@@ -6,11 +6,10 @@ the images decoded. Prints a table and every problem; exit code 4 if there is on
   python -m data_tools.verify --input=OUT [--decode=all]
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
-from data_tools import flags
+from data_tools import flags, storage
 from vggtf import errors
 
 
@@ -42,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   parsed = parser.parse_all(arguments)
   decode = _parse_decode(parsed.decode)
-  folder = os.path.abspath(parsed.input)
-  if not os.path.isdir(folder):
+  folder = storage.absolute(parsed.input)
+  if not storage.is_folder(folder):
     raise errors.UsageError(f"--input={parsed.input}: no such folder")
   problems = _print_findings(folder, decode)
   if problems:

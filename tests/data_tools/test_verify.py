@@ -1,57 +1,16 @@
-"""Every damage is found, with its file and record, and a whole set has none."""
+"""The command checks a set here or in a bucket, prints what it found and tells it by exit code."""
 
-import dataclasses
-import hashlib
-import json
-import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from data_tools import inspection, pixels, sharding, verify
-from vggtf import errors, manifest, records, schema
+from data_tools import verify
+from tests.data_tools import bucket
+from vggtf import errors
 
 SHARD = "scale_32/train-00001-of-00003"
-
-
-def problems(folder, decode=None) -> list[str]:
-  return [
-    str(problem) for part in inspection.inspect(str(folder), decode) for problem in part.problems
-  ]
-
-
-def rewrite(folder, change):
-  """Changes one shard's records, and the manifest so that only the records can tell."""
-  path = folder / SHARD
-  stored = [schema.decode(data, SHARD) for data in records.iterate(path.read_bytes(), SHARD)]
-  data = b"".join(
-    records.frame(item if isinstance(item, bytes) else schema.encode(item))
-    for item in change(stored)
-  )
-  path.write_bytes(data)
-  content = manifest.from_json((folder / "manifest.json").read_text(), "x")
-  entry = manifest.Shard(
-    SHARD, len(records.scan(data, SHARD)), len(data), hashlib.sha256(data).hexdigest()
-  )
-  shards = dict(content.shards)
-  shards["scale_32/train"] = tuple(
-    entry if shard.path == SHARD else shard for shard in shards["scale_32/train"]
-  )
-  (folder / "manifest.json").write_text(dataclasses.replace(content, shards=shards).to_json())
-
-
-@pytest.mark.parametrize("decode", [None, 0, 2])
-def test_whole_set_has_no_problem(converted, decode):
-  parts = list(inspection.inspect(str(converted), decode))
-  assert [part.problems for part in parts] == [()] * 5
-  assert [(part.name, part.files, part.records) for part in parts] == [
-    ("scale_32/train", 3, 30),
-    ("scale_32/validation", 2, 12),
-    ("scale_40/train", 3, 30),
-    ("scale_40/validation", 2, 12),
-    ("beside", 4, 0),
-  ]
-  decoded = {None: 30, 0: 0, 2: 6}[decode]
-  assert parts[0].decoded == decoded
 
 
 def test_command_prints_a_table(converted, capsys):
@@ -70,175 +29,6 @@ def test_command_names_every_problem(copied, capsys):
   assert said.err.startswith(f"vggtf: ERROR 4: 2 problems in {copied}, the first: {SHARD}")
 
 
-def test_missing_shard_is_named(copied):
-  (copied / SHARD).unlink()
-  assert [p.split(";")[0] for p in problems(copied)] == [f"{SHARD}: missing"]
-
-
-@pytest.mark.parametrize("left", [0, 5, 11, 500, -1])
-def test_cut_shard_is_named(copied, left):
-  data = (copied / SHARD).read_bytes()
-  (copied / SHARD).write_bytes(data[:left])
-  found = problems(copied)
-  size = len(data[:left])
-  assert found[0].startswith(f"{SHARD}: has {size} bytes, the manifest says {len(data)}")
-  assert all(SHARD in problem for problem in found)
-
-
-def test_cut_between_records_is_named(copied):
-  data = (copied / SHARD).read_bytes()
-  offset, _ = records.scan(data, SHARD)[-1]
-  (copied / SHARD).write_bytes(data[: offset - 12])
-  number = len(records.scan(data, SHARD))
-  assert f"{SHARD}: holds {number - 1} records, the manifest says {number}" in problems(copied)[1]
-
-
-def test_flipped_bit_is_named_with_its_record(copied):
-  data = bytearray((copied / SHARD).read_bytes())
-  offset, length = records.scan(bytes(data), SHARD)[2]
-  data[offset + length // 2] ^= 1
-  (copied / SHARD).write_bytes(data)
-  first, second = problems(copied)
-  assert first.startswith(f"{SHARD}: its sha256 is not the manifest's")
-  assert second.startswith(f"{SHARD}, record 2: damaged record: wrong checksum")
-
-
-def test_flipped_length_is_named(copied):
-  data = bytearray((copied / SHARD).read_bytes())
-  data[3] ^= 0x40
-  (copied / SHARD).write_bytes(data)
-  assert f"{SHARD}: not a TFRecord" in problems(copied)[1]
-
-
-def test_huge_length_with_a_right_checksum_is_only_a_problem(copied):
-  framed = bytearray(records.frame(b""))
-  length = (1 << 40).to_bytes(8, "little")
-  crc = records._masked_crc(length).to_bytes(4, "little")
-  (copied / SHARD).write_bytes(length + crc + bytes(framed[12:]))
-  assert any("claims 1099511627776 bytes" in problem for problem in problems(copied))
-
-
-def test_swapped_scale_is_noticed(copied):
-  (copied / SHARD).write_bytes((copied / SHARD.replace("32", "40")).read_bytes())
-  found = problems(copied, decode=0)
-  assert any(
-    f"{SHARD}, record 0: " in p and "has the scale 40, its folder is of 32" in p for p in found
-  )
-
-
-@pytest.mark.parametrize(
-  ("change", "said"),
-  [
-    ({"label": 3}, "has the label 3, expected 0..2"),
-    ({"label": -1}, "has the label -1, expected 0..2"),
-    ({"synset": "n99"}, "has the class 'n99'"),
-    ({"text": "fish"}, "('fish'), the manifest says"),
-    ({"height": 33}, ", expected "),
-    ({"scale": 40}, "has the scale 40"),
-    ({"original_width": 0}, "original size"),
-    ({"encoded": b"\xff\xd8\xff"}, "does not decode"),
-  ],
-  ids=str,
-)
-def test_wrong_record_is_named(copied, change, said):
-  rewrite(
-    copied, lambda stored: [*stored[:1], dataclasses.replace(stored[1], **change), *stored[2:]]
-  )
-  found = problems(copied)
-  assert any(said in problem for problem in found), found
-  assert all(problem.startswith(SHARD) for problem in found)
-
-
-def test_scales_with_other_images_are_noticed(copied):
-  def rename(stored):
-    places = [sharding.order(record.id) for record in stored]
-    for at in range(10_000):  # a name that only the other scale can give away
-      place = sharding.order(f"another {at}")
-      if sharding.choose_shard(place[1], 3) == 1 and places[0] < place < places[2]:
-        return [stored[0], dataclasses.replace(stored[1], id=place[1]), *stored[2:]]
-    raise AssertionError("no such name")
-
-  rewrite(copied, rename)
-  (problem,) = problems(copied)
-  assert problem.startswith(f"{SHARD.replace('32', '40')}: holds other images")
-
-
-def test_image_of_another_size_than_its_record_is_named(copied):
-  other = pixels.encode(pixels.decode_stored(_first(copied).encoded)[:-1], 95)
-  rewrite(copied, lambda stored: [dataclasses.replace(stored[0], encoded=other), *stored[1:]])
-  (problem,) = problems(copied)
-  assert f"{SHARD}, record 0: image" in problem
-  assert "decodes to" in problem
-
-
-def _first(folder):
-  data = (folder / SHARD).read_bytes()
-  return schema.decode(next(records.iterate(data, SHARD)), SHARD)
-
-
-def test_other_pixels_do_not_have_the_statistics(copied):
-  stored = _first(copied)
-  black = pixels.encode(pixels.decode_stored(stored.encoded) // 2, 95)
-  rewrite(copied, lambda stored: [dataclasses.replace(stored[0], encoded=black), *stored[1:]])
-  (problem,) = problems(copied)
-  assert problem.startswith("manifest.json: mean (")
-  assert problems(copied, decode=1) == []  # only all images have that mean
-
-
-def test_doubled_record_is_noticed(copied):
-  rewrite(copied, lambda stored: [stored[0], *stored])
-  assert any("record 1: image" in p and "out of order or double" in p for p in problems(copied))
-
-
-def test_lost_record_is_noticed(copied):
-  rewrite(copied, lambda stored: stored[1:])
-  found = problems(copied)
-  assert any("scale_32/train: 9 images of class" in problem for problem in found)
-
-
-def test_foreign_record_is_named(copied):
-  rewrite(copied, lambda stored: [stored[0], b"hello world", *stored[2:]])
-  assert any(
-    p.startswith(f"{SHARD}, record 1: ") and "not a tf.train.Example" in p for p in problems(copied)
-  )
-
-
-def test_edited_manifest_is_refused(copied):
-  path = copied / "manifest.json"
-  path.write_text(path.read_text().replace('"train": 30', '"train": 31'))
-  with pytest.raises(errors.IntegrityError, match="edited or damaged"):
-    problems(copied)
-  path.write_text("{")
-  with pytest.raises(errors.IntegrityError, match="not a manifest"):
-    problems(copied)
-  path.unlink()
-  with pytest.raises(errors.IntegrityError, match="not a data set, or an incomplete one"):
-    problems(copied)
-
-
-def test_newer_manifest_is_refused_with_both_versions(copied):
-  path = copied / "manifest.json"
-  path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
-  with pytest.raises(errors.IntegrityError, match="version 99, this program reads 1"):
-    problems(copied)
-
-
-@pytest.mark.parametrize(
-  ("name", "text"),
-  [
-    ("labels.txt", "n01\nn03\nn02\n"),
-    ("labels.txt", None),
-    ("rejected.jsonl", '{"id": "a", "reason": "empty"}\n'),
-    ("rejected.jsonl", "{"),
-    ("repaired.jsonl", None),
-  ],
-)
-def test_files_beside_the_shards_are_checked(copied, name, text):
-  os.remove(copied / name) if text is None else (copied / name).write_text(text)
-  (problem,) = problems(copied)
-  assert name in problem
-
-
 def test_decode_takes_a_number_or_all(converted, capsys):
   for given in ("-1", "some", ""):
     assert (
@@ -250,8 +40,28 @@ def test_decode_takes_a_number_or_all(converted, capsys):
 
 
 def test_inspection_imports_no_beam(repository):
-  import subprocess
-  import sys
-
   program = "import sys, data_tools.inspection; assert 'apache_beam' not in sys.modules"
   subprocess.run([sys.executable, "-c", program], cwd=repository, check=True)
+
+
+@pytest.fixture
+def in_a_bucket(converted, tmp_path, monkeypatch):
+  monkeypatch.setattr(bucket.Bucket, "root", tmp_path / "bucket")
+  shutil.copytree(converted, tmp_path / "bucket" / "b" / "set")
+  return tmp_path / "bucket" / "b" / "set"
+
+
+def test_set_in_a_bucket_is_checked_alike(in_a_bucket, capsys):
+  where = f"--input={bucket.SCHEME}://b/set"
+  assert errors.run_command(lambda: verify.main([where, "--decode=all"])) == 0
+  data = bytearray((in_a_bucket / SHARD).read_bytes())
+  data[-1] ^= 1
+  (in_a_bucket / SHARD).write_bytes(data)
+  (in_a_bucket / "labels.txt").unlink()
+  capsys.readouterr()
+  assert errors.run_command(lambda: verify.main([where])) == 4
+  said = capsys.readouterr()
+  assert "damaged record: wrong checksum" in said.out
+  assert "labels.txt: missing" in said.out
+  assert "3 problems in" in said.err
+  assert errors.run_command(lambda: verify.main([f"--input={bucket.SCHEME}://b/other"])) == 2
