@@ -15,6 +15,7 @@ Input and output can be gs:// paths. All of Beam's options are understood too, f
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -64,10 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
   _check_apart(getattr(parsed, "input", None), output)
   from data_tools.conversion import Job
 
+  job = Job(opened, tuple(opened.classes()), options, output)
+  if parsed.resume and _is_complete(job):
+    print(f"convert: {output} is complete", file=sys.stderr)
+    return 0
   with _stage(output, parsed) as folder:
-    _convert(Job(opened, tuple(opened.classes()), options, folder), beam_options, output)
+    _convert(dataclasses.replace(job, folder=folder), beam_options, output)
   print(f"convert: wrote {output}", file=sys.stderr)
   return 0
+
+
+def _is_complete(job) -> bool:
+  from data_tools import parts, publication
+
+  path = storage.join(job.folder, manifest.NAME)
+  if not storage.is_file(path):
+    return False
+  content = manifest.from_json(storage.read_file(path).decode(), path)
+  before = content.options | {"libraries": content.libraries}
+  described = publication.describe(job)
+  different = parts.find_difference(before, described.pop("options") | described)
+  if different:
+    raise errors.UsageError(
+      f"--resume: {job.folder} is complete, with {different}; choose another --output, or replace "
+      "it with --overwrite alone"
+    )
+  return True
 
 
 def _stage(output: str, parsed) -> contextlib.AbstractContextManager[str]:

@@ -77,13 +77,21 @@ def claim(folder: str, identity: dict):
   except FileNotFoundError:
     storage.write_file(path, json.dumps(identity, sort_keys=True).encode())
     return
-  different = [name for name in sorted(identity.keys() | before) if _differ(name, identity, before)]
+  different = find_difference(before, identity)
   if different:
-    name = different[0]
     raise errors.UsageError(
-      f"--resume: {folder} was begun with {name} = {before.get(name)!r}, now it is "
-      f"{identity.get(name)!r}; go on with the same, or start over with --overwrite"
+      f"--resume: {folder} was begun with {different}; go on with the same, or start over with "
+      "--overwrite"
     )
+
+
+def find_difference(before: dict, now: dict) -> str | None:
+  """Returns "name = old, now new" of the first difference of two nested descriptions, or None."""
+  before, now = _flatten(before), _flatten(now)
+  for name in sorted(before.keys() | now):
+    if before.get(name) != now.get(name):
+      return f"{name} = {before.get(name)}, now it is {now.get(name)}"
+  return None
 
 
 def save(folder: str, shards: int, members: str, result: ShardResult):
@@ -131,10 +139,11 @@ def remove(folder: str):
   storage.remove_empty_folder(parts)
 
 
-def _differ(name: str, identity: dict, before: dict) -> bool:
-  return json.dumps(identity.get(name), sort_keys=True) != json.dumps(
-    before.get(name), sort_keys=True
-  )
+def _flatten(value, name: str = "") -> dict[str, str]:
+  if not isinstance(value, dict):
+    return {name: json.dumps(value)}
+  parts = [_flatten(value[key], f"{name}.{key}" if name else key) for key in value]
+  return {key: text for part in parts for key, text in part.items()}
 
 
 def _make_path(folder: str, split: str, index: int, shards: int) -> str:

@@ -1,6 +1,7 @@
 """Files here or in a bucket: a path with a scheme (gs://) goes through Beam's FileSystems.
 
-Beam is imported for such paths alone. Its errors become OSErrors, as a local file's are.
+Beam is imported for such paths alone. Its errors become OSErrors, as a local file's are, or an
+EnvironmentFault where it has no filesystem for the scheme.
 """
 
 import contextlib
@@ -46,8 +47,13 @@ def open_file(path: str) -> BinaryIO:
 
 def read_file(path: str) -> bytes:
   """Returns a file's bytes; raises what `open_file` does."""
-  with open_file(path) as file:
-    return file.read()
+  try:
+    with open_file(path) as file:
+      return file.read()
+  except Exception as error:  # a bucket's client says in its own words what is missing
+    if is_remote(path) and not is_file(path):
+      raise FileNotFoundError(2, "no such file", path) from error
+    raise
 
 
 def get_size(path: str) -> int:
@@ -170,13 +176,16 @@ def _reporting(path: str) -> Iterator[Any]:
 
   try:
     yield FileSystems
-  except BeamIOError as error:
-    details = error.exception_details or {}
+  except (BeamIOError, ValueError) as error:  # ValueError: no class for the scheme
+    details = getattr(error, "exception_details", None) or {}
+    if isinstance(error, ValueError) or any(isinstance(e, ImportError) for e in details.values()):
+      scheme = path.partition("://")[0]
+      extra = {"gs": "gcp", "s3": "aws", "hdfs": "hadoop"}.get(scheme)
+      cure = f"run: pip install 'apache-beam[{extra}]'" if extra else "copy it to a local disk"
+      raise errors.EnvironmentFault(
+        f"no filesystem for {scheme}:// paths ({path}); {cure}"
+      ) from error
     missing = isinstance(details.get(path), FileNotFoundError)
-    kind = FileNotFoundError if missing else OSError
-    raise kind(2 if missing else 5, str(error), path) from error
-  except ValueError as error:  # FileSystems has no class for the scheme
-    scheme = path.partition("://")[0]
-    extra = {"gs": "gcp", "s3": "aws", "hdfs": "hadoop"}.get(scheme)
-    cure = f"; run: pip install 'apache-beam[{extra}]'" if extra else ""
-    raise OSError(95, f"Beam has no filesystem for {scheme}://{cure} ({error})", path) from error
+    raise (FileNotFoundError if missing else OSError)(
+      2 if missing else 5, str(error), path
+    ) from error

@@ -1,14 +1,17 @@
 """One shard: what is written, what is refused, and whose fault an error is."""
 
 import dataclasses
+import hashlib
 import os
 
 import numpy as np
 import pytest
 
-from data_tools import conversion, pixels, sharding, statistics
+from data_tools import pixels, renditions, sharding, statistics
+from data_tools.conversion import Job, Members, convert_shard
 from data_tools.options import Options
-from data_tools.source import Item
+from data_tools.progress import Tally
+from data_tools.source import Annotation, Item
 from vggtf import errors, records, schema
 
 CLASSES = (("n01", "tench"), ("n02", "goldfish"))
@@ -31,14 +34,30 @@ def item(id_, label=0, **more):
   return Item(id_, "train", label, f"from {id_}", (), **more)
 
 
+class Here:
+  """Renders in this process; tests/data_tools/test_decoder.py is about the other one."""
+
+  def __init__(self, options):
+    names = ("scales", "quality", "max_pixels", "upscale", "damaged_jpeg")
+    self._wanted = renditions.Wanted(**{name: getattr(options, name) for name in names})
+
+  def render(self, data, measure):
+    return renditions.render(data, self._wanted, measure)
+
+
 @pytest.fixture
 def convert(tmp_path):
-  def convert(items, files, **options):
+  def convert(members, files, **options):
     chosen = Options(**{"scales": (24, 40), "shards": (("train", 1),)} | options)
-    arguments = ("train", 0, items, Memory(files), CLASSES, chosen, str(tmp_path))
-    return conversion.convert_shard(*arguments)
+    job = Job(Memory(files), CLASSES, chosen, str(tmp_path))
+    tally = Tally("bucket://none", "train-0")
+    return convert_shard("train", 0, Members(members), job, Here(chosen), tally)
 
   return convert
+
+
+def notes(result, kind):
+  return {note.id: note.what for note in result.notes if note.kind == kind}
 
 
 def read(folder, scale):
@@ -103,7 +122,7 @@ def test_every_input_is_stored_or_rejected(convert, tmp_path, paint, save, damag
   }
   items = [item(id_) for id_ in files] + [item("astray", refused=("no_class", "why"))]
   result = convert(items, files, max_pixels=50_000)
-  assert {note.id: note.what for note in result.rejected} == {
+  assert notes(result, "image") == {
     "empty": "empty",
     "cut": "truncated",
     "text": "not_an_image",
@@ -112,17 +131,18 @@ def test_every_input_is_stored_or_rejected(convert, tmp_path, paint, save, damag
     "locked": "unreadable",
     "astray": "no_class",
   }
-  assert {note.source for note in result.rejected} == {f"from {n.id}" for n in result.rejected}
+  assert all(note.source == f"from {note.id}" for note in result.notes)
+  assert result.listed == len(items)
   assert {record.id for record in read(tmp_path, 24)} == {"good", "damaged", "png"}
-  repaired = {note.id: note.what for note in result.repaired}
-  assert repaired == {"damaged": "damaged_scan", "png": "from_png"}
+  assert notes(result, "repair") == {"damaged": "damaged_scan", "png": "from_png"}
+  repairs = {record.id: record.repairs for record in read(tmp_path, 24)}
+  assert repairs == {"good": (), "damaged": ("damaged_scan",), "png": ("from_png",)}
 
 
 def test_damaged_scans_can_be_rejected(convert, damage_scan):
   files = {"damaged": damage_scan[0]}
   result = convert([item("damaged")], files, damaged_jpeg="reject")
-  assert [note.what for note in result.rejected] == ["damaged"]
-  assert result.repaired == ()
+  assert [(note.kind, note.what) for note in result.notes] == [("image", "damaged")]
 
 
 def test_second_use_of_an_id_is_an_error(convert, tmp_path, paint, save):
@@ -130,10 +150,104 @@ def test_second_use_of_an_id_is_an_error(convert, tmp_path, paint, save):
   twice = [item("a"), dataclasses.replace(item("a"), origin="elsewhere")]
   with pytest.raises(errors.RejectedInputError, match="used twice, by elsewhere and from a"):
     convert(twice, files)
-  assert [os.listdir(folder) for folder in tmp_path.iterdir()] == [[], []]
+  assert os.listdir(tmp_path) == []
 
 
 def test_failing_disk_is_not_the_image_s_fault(convert, tmp_path):
   with pytest.raises(errors.EnvironmentFault, match="cannot read from a: Input/output error"):
     convert([item("a")], {"a": OSError(5, "Input/output error")})
   assert [os.listdir(folder) for folder in tmp_path.iterdir()] == [[], []]
+
+
+def test_boxes_join_their_image(convert, tmp_path, paint, save):
+  boxes = (schema.Box(0.1, 0.25, 0.5, 1.0, 1), schema.Box(0.0, 0.0, 0.5, 0.5, 0, True))
+  files = {name: save(paint(1, 30, 40)) for name in ("boxed", "bare", "spoilt")}
+  annotations = [
+    Annotation("boxed", "train", "boxed.xml", boxes),
+    Annotation("spoilt", "train", "spoilt.xml", refused=("box_dtd", "has a DTD")),
+    Annotation("nowhere", "train", "nowhere.xml", boxes),
+  ]
+  result = convert([*annotations, *(item(id_) for id_ in files)], files)
+  for scale in (24, 40):
+    found = {record.id: record.boxes for record in read(tmp_path, scale)}
+    assert found["bare"] == found["spoilt"] == ()
+    assert [(box.label, box.difficult) for box in found["boxed"]] == [(1, False), (0, True)]
+    corners = [(box.xmin, box.ymin, box.xmax, box.ymax) for box in found["boxed"]]
+    np.testing.assert_allclose(corners, [(0.1, 0.25, 0.5, 1), (0, 0, 0.5, 0.5)], rtol=1e-6)
+  assert notes(result, "boxes") == {"spoilt": "box_dtd", "nowhere": "box_without_image"}
+  assert (result.boxed, result.boxes, result.listed) == (1, 2, 3)
+
+
+def test_two_annotations_of_one_image_are_an_error(convert, paint, save):
+  twice = [Annotation("a", "train", name) for name in ("a.xml", "b.xml")]
+  with pytest.raises(errors.RejectedInputError, match=r"annotation id 'a' is used twice, by a.xml"):
+    convert([item("a"), *twice], {"a": save(paint(1, 30, 40))})
+
+
+def test_images_of_several_classes_count_in_each(convert, tmp_path, paint, save):
+  files = {name: save(paint(1, 30, 40)) for name in ("both", "one", "open")}
+  result = convert(
+    [
+      item("both", 0, labels=(0, 1)),
+      item("one", 1, labels=(1,)),
+      item("open", 0, uncertain=(0,)),
+    ],
+    files,
+  )
+  assert result.class_counts == ((0, 2), (1, 2))
+  found = {record.id: (record.labels, record.uncertain) for record in read(tmp_path, 24)}
+  assert found == {"both": ((0, 1), ()), "one": ((1,), ()), "open": ((), (0,))}
+
+
+def test_what_the_protocol_leaves_out_is_not_read(convert, paint, save):
+  files = {"a": save(paint(1, 30, 40)), "b": AssertionError("read")}
+  result = convert([item("a"), item("b", left_out=("not_drawn", "31st"))], files)
+  assert notes(result, "left_out") == {"b": "not_drawn"}
+  assert result.read_bytes == len(files["a"])
+
+
+def test_digest_of_inputs_knows_ids_and_bytes_but_no_order(convert, paint, save):
+  files = {name: save(paint(at, 30, 40)) for at, name in enumerate("abc")}
+  items = [item(name) for name in files]
+  swapped = files | {"a": files["b"], "b": files["a"]}
+  digests = [convert(items, files), convert(items[::-1], files), convert(items, swapped)]
+  assert digests[0].read_digest == digests[1].read_digest != digests[2].read_digest
+  by_hand = sum(
+    int.from_bytes(
+      hashlib.sha256(f"{id_}\0".encode() + hashlib.sha256(data).digest()).digest(), "big"
+    )
+    for id_, data in files.items()
+  )
+  assert digests[0].read_digest == by_hand % 2**256
+
+
+def test_original_bytes_are_kept_where_they_are_sound(convert, tmp_path, paint, save):
+  files = {"jpeg": save(paint(1, 30, 41), quality=60), "png": save(paint(1, 30, 41), "PNG")}
+  convert([item(name) for name in files], files, scales=(0, 24))
+  found = {record.id: record for record in read(tmp_path, 0)}
+  assert found["jpeg"].encoded == files["jpeg"]
+  assert found["png"].encoded == pixels.encode(paint(1, 30, 41), 95)
+  assert {(r.scale, r.height, r.width) for r in found.values()} == {(0, 30, 41)}
+
+
+def test_small_images_can_be_kept_small(convert, tmp_path, paint, save):
+  files = {"a": save(paint(1, 30, 41))}
+  convert([item("a")], files, upscale=False)
+  sizes = {scale: [(r.height, r.width) for r in read(tmp_path, scale)] for scale in (24, 40)}
+  assert sizes == {24: [(24, 33)], 40: [(30, 41)]}
+
+
+def test_members_digest_sees_every_change():
+  base = [item("a"), item("b"), Annotation("a", "train", "a.xml")]
+  same = Members(base[::-1]).digest()
+  assert Members(base).digest() == same
+  changes = [
+    [*base, item("c")],
+    base[1:],
+    base[:2],
+    [item("a", 1), *base[1:]],
+    [dataclasses.replace(item("a"), locator=("tar", 1, 2)), *base[1:]],
+    [*base[:2], Annotation("a", "train", "a.xml", (schema.Box(0, 0, 1, 1, 0),))],
+    [*base[:2], Annotation("b", "train", "a.xml")],
+  ]
+  assert same not in {Members(changed).digest() for changed in changes}

@@ -13,7 +13,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from data_tools import convert, sharding
+from data_tools import convert, parts, sharding
+from data_tools.shard_file import ShardFile
 from vggtf import errors
 
 PROGRAM = (sys.executable, "-m", "data_tools.convert")
@@ -137,14 +138,28 @@ def test_bytes_do_not_depend_on_processes(converted, pictures, tmp_path, reposit
 def test_shards_without_images_are_empty_files(pictures, tmp_path, run_convert, read_manifest):
   shutil.copytree(pictures / "train", tmp_path / "in")
   output = tmp_path / "out"
-  assert run_convert(tmp_path / "in", output, scales="32", shards="train=70,validation=2") == 0
+  assert run_convert(tmp_path / "in", output, scales="32", shards="train=30") == 0
   content = read_manifest(output)
-  assert content.splits == {"train": 30, "validation": 0}
-  assert len(content.shards["scale_32/train"]) == 70
-  for shards in content.shards.values():
-    for shard in shards:
-      assert (output / shard.path).stat().st_size == shard.bytes
-      assert bool(shard.records) == bool(shard.bytes)
+  shards = content.shards["scale_32/train"]
+  assert len(shards) == 30
+  assert sum(shard.records for shard in shards) == 30
+  assert any(not shard.records for shard in shards)  # the hash leaves some
+  for shard in shards:
+    assert (output / shard.path).stat().st_size == shard.bytes
+    assert bool(shard.records) == bool(shard.bytes)
+
+
+@pytest.mark.parametrize(
+  ("shards", "said"),
+  [
+    ("train=31", "train=31 files for 30 images"),
+    ("train=3,validation=1", "names validation, but the input has only train"),
+  ],
+)
+def test_more_shards_than_images_are_refused(pictures, tmp_path, run_convert, capsys, shards, said):
+  assert run_convert(pictures / "train", tmp_path / "out", shards=shards) == 2
+  assert said in capsys.readouterr().err
+  assert os.listdir(tmp_path) == []
 
 
 def test_fraction_of_one_folder_is_held_out(pictures, tmp_path, run_convert, read_records):
@@ -221,14 +236,84 @@ def test_too_many_rejects_publish_nothing(damaged, tmp_path, run_convert, capsys
   said = capsys.readouterr()
   assert "6 of 49 images were rejected (1 empty, 1 no_class" in said.err
   assert "needle.JPEG" in said.out
-  assert sorted(os.listdir(tmp_path)) == ["damaged", "out.rejected.jsonl"]
+  assert sorted(os.listdir(tmp_path)) == ["damaged", "out.incomplete", "out.rejected.jsonl"]
   assert len((tmp_path / "out.rejected.jsonl").read_text().splitlines()) == 6
-  assert run_convert(damaged, output, "--max_reject_fraction=0.2") == 0
+  assert run_convert(damaged, output, "--max_reject_fraction=0.2") == 2
+  assert "--resume" in capsys.readouterr().err
+  assert run_convert(damaged, output, "--max_reject_fraction=0.2", "--resume") == 0
   assert sorted(os.listdir(tmp_path)) == ["damaged", "out"]
+  assert run_convert(damaged, tmp_path / "at once", "--max_reject_fraction=0.2") == 0
+
+
+@pytest.fixture
+def broken_off(pictures, tmp_path, run_convert, monkeypatch):
+  """A conversion that the third shard's end has interrupted; returns where it should go."""
+  save, saved = parts.save, []
+
+  def interrupt(*arguments):
+    save(*arguments)
+    saved.append(arguments)
+    if len(saved) == 3:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr(parts, "save", interrupt)
+    assert run_convert(pictures, tmp_path / "out") == 130
+  assert os.listdir(tmp_path) == ["out.incomplete"]
+  return tmp_path / "out"
+
+
+def test_resumed_conversion_does_the_rest_alone(
+  broken_off, converted, pictures, run_convert, read_tree, monkeypatch
+):
+  written = []
+  commit = ShardFile.commit
+  monkeypatch.setattr(ShardFile, "commit", lambda file: written.append(0) or commit(file))
+  assert run_convert(pictures, broken_off, "--resume") == 0
+  assert len(written) == 2 * (5 - 3)  # two scales of the other two shards
+  assert read_tree(broken_off) == read_tree(converted)
+  assert run_convert(pictures, broken_off, "--resume") == 0
+  assert len(written) == 4
+  assert os.listdir(broken_off.parent) == ["out"]
+
+
+def test_resuming_notices_damage_done_meanwhile(
+  broken_off, converted, pictures, run_convert, read_tree
+):
+  shard = next((broken_off.parent / "out.incomplete" / "scale_32").iterdir())
+  shard.write_bytes(shard.read_bytes()[:-1])
+  assert run_convert(pictures, broken_off, "--resume") == 0
+  assert read_tree(broken_off) == read_tree(converted)
+
+
+def test_resuming_with_other_options_is_refused(broken_off, pictures, run_convert, capsys):
+  assert run_convert(pictures, broken_off, "--resume", "--quality=90") == 2
+  assert "options.quality = 95, now it is 90" in capsys.readouterr().err
+  assert run_convert(pictures, broken_off, "--resume") == 0
+  assert run_convert(pictures, broken_off, "--resume", "--quality=90") == 2
+  assert "is complete, with quality = 95, now it is 90" in capsys.readouterr().err
+
+
+def test_broken_off_conversion_is_not_swept_unasked(broken_off, pictures, run_convert, capsys):
+  assert run_convert(pictures, broken_off) == 2
+  assert "go on with --resume, or start over with --overwrite" in capsys.readouterr().err
+  assert run_convert(pictures, broken_off, "--overwrite") == 0
+  assert os.listdir(broken_off.parent) == ["out"]
+
+
+def test_changed_input_is_converted_anew(
+  broken_off, pictures, tmp_path_factory, run_convert, read_tree
+):
+  changed = shutil.copytree(pictures, tmp_path_factory.mktemp("changed") / "pictures")
+  os.rename(changed / "train/n01/n01_0.JPEG", changed / "train/n01/n01_99.JPEG")
+  assert run_convert(changed, broken_off, "--resume") == 0
+  fresh = tmp_path_factory.mktemp("fresh") / "out"
+  assert run_convert(changed, fresh) == 0
+  assert read_tree(broken_off) == read_tree(fresh)
 
 
 @pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
-def test_full_disk_publishes_nothing(pictures, tmp_path, repository, mode):
+def test_full_disk_publishes_nothing(pictures, converted, tmp_path, repository, read_tree, mode):
   output = tmp_path / "out"
   given = (f"--input={pictures}", f"--output={output}", *FLAGS)
   more = (f"--direct_running_mode={mode}", "--direct_num_workers=2", "--max_reject_fraction=1")
@@ -243,7 +328,10 @@ def test_full_disk_publishes_nothing(pictures, tmp_path, repository, mode):
   last = done.stderr.splitlines()[-1]
   assert last.startswith(f"vggtf: ERROR 5: cannot write {output}.incomplete/scale_")
   assert "File too large" in last
-  assert os.listdir(tmp_path) == []
+  assert "out" not in os.listdir(tmp_path)
+  assert not list(tmp_path.rglob("*.tmp-*"))
+  subprocess.run([*PROGRAM, *given, "--resume"], cwd=repository, check=True, capture_output=True)
+  assert read_tree(output) == read_tree(converted)
 
 
 def test_input_without_images_is_a_usage_error(tmp_path, run_convert, capsys):
@@ -268,7 +356,7 @@ def test_wrong_class_of_validation_is_named(pictures, tmp_path, run_convert, cap
     (("--scale=32",), "unknown option --scale; did you mean --scales?"),
     (("--shards=train=0",), "--shards: got 'train=0'"),
     (("--shards=train=2",), "but the input also has validation; add for example validation=1"),
-    (("--source=fodler",), "expected one of: folder"),
+    (("--source=fodler",), "expected one of: "),
     (("--quality=high",), "argument --quality: invalid int value: 'high'"),
     (("stray",), "unexpected argument 'stray'"),
   ],

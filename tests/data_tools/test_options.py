@@ -15,7 +15,7 @@ GOOD = {"scales": (32, 48), "shards": (("train", 4), ("validation", 2))}
   ("flag", "change"),
   [
     ("--scales", {"scales": ()}),
-    ("--scales", {"scales": (0, 32)}),
+    ("--scales", {"scales": (-1, 32)}),
     ("--scales", {"scales": (48, 32)}),
     ("--scales", {"scales": (32, 32)}),
     ("--shards", {"shards": ()}),

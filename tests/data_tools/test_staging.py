@@ -1,13 +1,14 @@
 """The folder appears whole or not at all, whatever happens on the way."""
 
-import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from data_tools.staging import stage, write_durably
+from data_tools import storage
+from data_tools.staging import stage, stage_remote
+from tests.data_tools.bucket import Bucket
 from vggtf import errors
 
 
@@ -16,9 +17,13 @@ def output(tmp_path):
   return tmp_path / "sub" / "out"
 
 
+def write(folder, name, text):
+  storage.write_file(os.path.join(folder, name), text.encode())
+
+
 def fill(output, overwrite=False, text="new"):
   with stage(str(output), overwrite) as folder:
-    write_durably(folder, "a", text)
+    write(folder, "a", text)
 
 
 def test_finished_folder_has_its_name_and_nothing_else(output):
@@ -32,7 +37,7 @@ def test_finished_folder_has_its_name_and_nothing_else(output):
 def test_failure_leaves_nothing(output, error):
   def fail():
     with stage(str(output), False) as folder:
-      write_durably(folder, "a", "half")
+      write(folder, "a", "half")
       assert not output.exists()
       raise error
 
@@ -64,7 +69,7 @@ def test_file_in_the_way_is_refused(output):
 def test_overwriting_replaces_at_the_end(output):
   fill(output, text="old")
   with stage(str(output), True) as folder:
-    write_durably(folder, "b", "new")
+    write(folder, "b", "new")
     assert (output / "a").read_text() == "old"
   assert os.listdir(output) == ["b"]
   assert os.listdir(output.parent) == ["out"]
@@ -143,14 +148,65 @@ def test_second_process_is_refused_and_names_the_first(output, repository):
   assert (output / "a").read_text() == "new"
 
 
-def test_text_is_whole_or_absent(tmp_path, monkeypatch):
-  write_durably(str(tmp_path), "a.json", json.dumps({"ä": 1}))
-  assert json.loads((tmp_path / "a.json").read_bytes()) == {"ä": 1}
+def has_a(folder):
+  return os.path.exists(os.path.join(folder, "a"))
 
-  def refuse(_):
-    raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(os, "fsync", refuse)
-  with pytest.raises(errors.EnvironmentFault, match=r"b\.json: No space left"):
-    write_durably(str(tmp_path), "b.json", "x")
-  assert os.listdir(tmp_path) == ["a.json"]
+def break_off(output):
+  def fail():
+    with stage(str(output), is_valuable=has_a) as folder:
+      write(folder, "a", "half the work")
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fail()
+
+
+def test_what_is_valuable_is_kept_and_not_swept_unasked(output):
+  break_off(output)
+  assert os.listdir(output.parent) == ["out.incomplete"]
+  with (
+    pytest.raises(errors.UsageError, match="go on with --resume, or start over with --overwrite"),
+    stage(str(output), is_valuable=has_a),
+  ):
+    raise AssertionError("not reached")
+  assert (output.parent / "out.incomplete" / "a").read_text() == "half the work"
+
+
+def test_resuming_goes_on_with_it(output):
+  break_off(output)
+  with stage(str(output), resume=True, is_valuable=has_a) as folder:
+    write(folder, "b", "the other half")
+  assert sorted(os.listdir(output)) == ["a", "b"]
+  assert os.listdir(output.parent) == ["out"]
+
+
+def test_overwriting_starts_over(output):
+  break_off(output)
+  with stage(str(output), overwrite=True, is_valuable=has_a) as folder:
+    write(folder, "b", "all of it")
+  assert os.listdir(output) == ["b"]
+
+
+def test_bucket_is_filled_in_place_and_nothing_in_it_replaced(tmp_path, monkeypatch):
+  monkeypatch.setattr(Bucket, "root", tmp_path)
+  output = "bucket://data/set"
+
+  def fail():
+    with stage_remote(output) as folder:
+      storage.write_file(storage.join(folder, "a"), b"half")
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fail()
+  with (
+    pytest.raises(errors.UsageError, match=rf"not empty .pid {os.getpid()} on .*--resume"),
+    stage_remote(output),
+  ):
+    raise AssertionError("not reached")
+  with stage_remote(output, resume=True) as folder:
+    assert folder == output
+    storage.write_file(storage.join(folder, "b"), b"whole")
+  assert [path for path, _ in storage.list_files(output)] == ["a", "b"]
+  with pytest.raises(errors.UsageError, match="choose another"), stage_remote(output, resume=True):
+    raise AssertionError("not reached")
