@@ -1,10 +1,14 @@
 """Every damage is found, with its file and record, and a whole set has none."""
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
+import google_crc32c
 import pytest
 
 from data_tools import inspection, pixels, sharding, tfds_metadata
@@ -103,14 +107,6 @@ def test_flipped_length_is_named(copied):
   data[3] ^= 0x40
   (copied / SHARD).write_bytes(data)
   assert f"{SHARD}: not a TFRecord" in problems(copied)[1]
-
-
-def test_huge_length_with_a_right_checksum_is_only_a_problem(copied):
-  framed = bytearray(records.frame(b""))
-  length = (1 << 40).to_bytes(8, "little")
-  crc = records._masked_crc(length).to_bytes(4, "little")
-  (copied / SHARD).write_bytes(length + crc + bytes(framed[12:]))
-  assert any("claims 1099511627776 bytes" in problem for problem in problems(copied))
 
 
 def test_swapped_scale_is_noticed(copied):
@@ -232,3 +228,177 @@ def test_files_beside_the_shards_are_checked(copied, name, text):
   os.remove(copied / name) if text is None else (copied / name).write_text(text)
   (problem,) = problems(copied)
   assert name in problem
+
+
+BOX = schema.Box(0.0, 0.25, 0.5, 1.0, 1)
+
+
+def change_first(copied, **changes):
+  rewrite(copied, lambda stored: [dataclasses.replace(stored[0], **changes), *stored[1:]])
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"labels": (0, 3)}, "has the label 3, expected 0..2"),
+    ({"uncertain": (-2,)}, "has the label -2, expected 0..2"),
+    ({"labels": (2, 1, 0)}, "has image/class/labels (2, 1, 0), expected ascending ones"),
+    ({"labels": (0, 0, 1, 2)}, "has image/class/labels (0, 0, 1, 2), expected ascending ones"),
+    ({"labels": (0, 1, 2), "uncertain": (1,)}, "some are uncertain too: (1,)"),
+    ({"boxes": (BOX, schema.Box(0.5, 0.0, 0.25, 1.0, 0))}, "has a box that is not inside it"),
+    ({"boxes": (schema.Box(0.0, 0.0, 0.5, 1.5, 0),)}, "has a box that is not inside it"),
+    ({"boxes": (schema.Box(-0.5, 0.0, 0.5, 1.0, 0),)}, "has a box that is not inside it"),
+    ({"boxes": (schema.Box(0.0, float("nan"), 0.5, 1.0, 0),)}, "has a box that is not inside it"),
+    ({"boxes": (dataclasses.replace(BOX, label=3),)}, "has a box of the class 3, expected 0..2"),
+  ],
+  ids=str,
+)
+def test_wrong_classes_and_boxes_are_named(copied, changes, said):
+  change_first(copied, **changes)
+  found = problems(copied, decode=0)
+  assert any(said in problem for problem in found), found
+  assert all(problem.startswith(f"{SHARD}, record 0: image") for problem in found), found
+
+
+def test_label_must_be_the_first_of_all(copied):
+  label = _first(copied).label
+  others = tuple(at for at in range(3) if at != label)
+  change_first(copied, labels=others)
+  said = f"has the label {label}, but {others[0]} is the first of all its classes"
+  assert said in problems(copied, decode=0)[0]
+
+
+def test_every_class_of_an_image_counts_and_so_do_its_boxes(copied):
+  def widen(stored):
+    at = [record.label for record in stored].index(0)
+    wide = dataclasses.replace(stored[at], labels=(0, 2), boxes=(BOX, BOX))
+    return [*stored[:at], wide, *stored[at + 1 :]]
+
+  for scale in (32, 40):
+    rewrite(copied, widen, SHARD.replace("32", str(scale)))
+  said = [
+    "11 images of class n03, the manifest says 10; convert again",
+    "1 images with boxes, the manifest says 0; convert again",
+    "2 boxes, the manifest says 0; convert again",
+  ]
+  assert problems(copied) == [f"scale_{s}/train: {what}" for s in (32, 40) for what in said]
+  content = manifest.from_json((copied / "manifest.json").read_text(), "x")
+  inputs = dataclasses.replace(content.inputs["train"], boxed=1, boxes=2)
+  change_manifest(
+    copied,
+    class_counts=content.class_counts | {"train": (10, 10, 11)},
+    inputs=content.inputs | {"train": inputs},
+  )
+  assert problems(copied) == []
+
+
+def test_eigenvectors_must_be_those_of_the_pixels(copied):
+  content = manifest.from_json((copied / "manifest.json").read_text(), "x")
+  rows = content.statistics.eigenvectors
+  turned = dataclasses.replace(content.statistics, eigenvectors=(rows[1], rows[0], rows[2]))
+  change_manifest(copied, statistics=turned)
+  (problem,) = problems(copied)
+  assert "or covariances that differ" in problem
+  assert problems(copied, decode=3) == []
+
+
+def test_listed_images_must_be_stored_rejected_or_left_out(copied):
+  content = manifest.from_json((copied / "manifest.json").read_text(), "x")
+  more = dataclasses.replace(content.inputs["train"], images=31)
+  change_manifest(copied, inputs=content.inputs | {"train": more})
+  said = "31 images were listed for train, 30 are stored and 0 rejected or left out; convert again"
+  assert problems(copied) == [f"rejected.jsonl: {said}"]
+  note = {"id": "a", "source": "a", "split": "train", "kind": "image", "detail": ""}
+  note |= {"reason": "empty"}
+  (copied / "rejected.jsonl").write_text(json.dumps(note) + "\n")
+  said = "lists {'empty': 1} of kind image, the manifest says {}; convert again"
+  assert problems(copied) == [f"rejected.jsonl: {said}"]
+  change_manifest(copied, rejected={"empty": 1})
+  assert problems(copied) == []
+  (copied / "rejected.jsonl").write_text(json.dumps(note | {"split": "validation"}) + "\n")
+  assert len(problems(copied)) == 2  # train misses one, validation has one too many
+  (copied / "rejected.jsonl").write_text(json.dumps(note | {"kind": "boxes"}) + "\n")
+  assert len(problems(copied)) == 3
+
+
+def test_repairs_are_the_records_own(copied):
+  change_first(copied, repairs=("from_cmyk",))
+  (problem,) = problems(copied, decode=0)
+  assert problem.startswith("repaired.jsonl: lists {'from_png': 1} for train, the records say")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_files_of_tfds_must_be_the_manifest_s(copied, name):
+  path = copied / "scale_40" / name
+  path.write_text(path.read_text() + " ")
+  said = "is not what the converter writes for the manifest; convert again"
+  assert problems(copied, decode=0) == [f"scale_40/{name}: {said}"]
+  path.unlink()
+  assert problems(copied, decode=0) == [f"scale_40/{name}: missing; convert the data again"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--no_upscale",)])
+def test_originals_and_small_images_are_whole(pictures, run_convert, tmp_path, flags):
+  assert run_convert(pictures, tmp_path / "set", *flags, scales="0,50") == 0
+  parts = list(inspection.inspect(str(tmp_path / "set"), None))
+  assert [part.problems for part in parts] == [()] * 5
+  assert [part.decoded for part in parts] == [30, 12, 30, 12, 0]
+
+
+def test_small_images_are_not_those_of_a_set_that_enlarges(pictures, run_convert, tmp_path):
+  assert run_convert(pictures, tmp_path, "--no_upscale", scales="50") == 0
+  content = manifest.from_json((tmp_path / "manifest.json").read_text(), "x")
+  change_manifest(tmp_path, options=content.options | {"upscale": True})
+  found = problems(tmp_path, decode=0)
+  assert "is 40x61, expected 50x76; convert again" in "".join(found)
+
+
+SHARDS = [f"scale_32/train-{at:05d}-of-00003" for at in range(3)]  # first, middle, last
+HEADER = 12
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+@pytest.mark.parametrize(
+  ("damage", "said"),
+  [
+    (lambda d, at: d[: at - HEADER], "records, the manifest says"),
+    (lambda d, at: d[: at - 5], "cut short inside the header"),
+    (lambda d, at: d[: at + 9], "bytes, 5 are left"),
+    (lambda d, at: d + b"\0" * 5, "cut short inside the header"),
+    (lambda d, at: d + d, "records, the manifest says"),
+    (lambda d, at: d[: at - HEADER] + bytes(len(d) - at + HEADER), "damaged: wrong checksum"),
+    (lambda d, at: bytes(len(d)), "not a TFRecord (starts with 00 00 00)"),
+    (lambda d, at: b"", "holds 0 records"),
+    (lambda d, at: flip(d, at - HEADER + 1), "wrong checksum at byte"),
+    (lambda d, at: flip(d, at - 3), "wrong checksum at byte"),
+    (lambda d, at: flip(d, at), "wrong checksum of data at byte"),
+    (lambda d, at: flip(d, len(d) - 1), "wrong checksum of data at byte"),
+    (lambda d, at: gzip.compress(d), "not a TFRecord (starts with 1f 8b 08)"),
+    (lambda d, at: b"\xff\xd8\xff\xe0" + d[4:], "not a TFRecord (starts with ff d8 ff)"),
+  ],
+)
+def test_damaged_file_is_named_and_spares_the_others(copied, shard, damage, said):
+  data = (copied / shard).read_bytes()
+  at = int(records.scan(data, shard)[-1][0])
+  (copied / shard).write_bytes(damage(data, at))
+  found = problems(copied)
+  assert any(said in problem for problem in found), found
+  assert all(problem.startswith(shard) for problem in found), found
+
+
+def flip(data: bytes, at: int) -> bytes:
+  return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("length", [2**33, 2**40, 2**62, 2**64 - 5])
+def test_huge_length_with_a_right_checksum_does_not_end_the_process(copied, length, repository):
+  data = (copied / SHARD).read_bytes()
+  packed = length.to_bytes(8, "little")
+  crc = google_crc32c.value(packed)
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+  (copied / SHARD).write_bytes(packed + masked.to_bytes(4, "little") + data[HEADER:])
+  command = [sys.executable, "-m", "data_tools.verify", f"--input={copied}"]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
+  assert done.returncode == 4
+  assert f"{SHARD}: record 0 claims {length} bytes, {len(data) - 16} are left" in done.stdout
+  assert "Traceback" not in done.stderr
