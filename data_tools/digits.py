@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from data_tools import flags
-from data_tools.staging import stage, write_durably
+from data_tools import flags, storage
+from data_tools.staging import stage
 from vggtf import errors
 
 HELD_OUT_EVERY = 5
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--overwrite", action="store_true", help="replace DIR if it holds something")
   parsed = parser.parse_all(arguments)
   output = os.path.abspath(parsed.output)
-  images, labels = _load()
+  images, labels = load()
   with stage(output, parsed.overwrite) as folder:
     written = write_images(folder, images, labels)
-    write_durably(folder, "README.txt", NOTE)
+    storage.write_file(os.path.join(folder, "README.txt"), NOTE.encode())
   counts = ", ".join(f"{number} in {split}" for split, number in sorted(written.items()))
   print(f"digits: wrote {output}: {counts}", file=sys.stderr)
   return 0
@@ -68,28 +68,45 @@ def write_images(folder: str, images, labels) -> Counter:
     images: [n, 8, 8], values 0..16.
     labels: [n], the digits.
   """
-  import numpy as np
-  import simplejpeg
-
-  seen: Counter[int] = Counter()
   written: Counter[str] = Counter()
-  for index, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-    seen[label] += 1
-    split = "train" if seen[label] % HELD_OUT_EVERY else "validation"
-    grey = np.rint(image * (255 / LEVELS)).astype(np.uint8)
-    grey = np.kron(grey, np.ones((ENLARGEMENT, ENLARGEMENT), np.uint8))
-    encoded = simplejpeg.encode_jpeg(
-      grey[..., None], quality=100, colorspace="GRAY", colorsubsampling="Gray"
-    )
-    path = os.path.join(folder, split, str(label))
-    os.makedirs(path, exist_ok=True)
-    with open(os.path.join(path, f"{index:04d}.jpg"), "wb") as file:
-      file.write(encoded)
-    written[split] += 1
+  for name, image in zip(name_images(labels), images, strict=True):
+    path = os.path.join(folder, *name.split("/"))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+      file.write(encode(image))
+    written[name.partition("/")[0]] += 1
   return written
 
 
-def _load():
+def name_images(labels) -> list[str]:
+  """Returns "<split>/<digit>/<index>.jpg" of each image, given the digits of all of them, [n]."""
+  seen: Counter[int] = Counter()
+  names = []
+  for index, label in enumerate(labels.tolist()):
+    seen[label] += 1
+    split = "train" if seen[label] % HELD_OUT_EVERY else "validation"
+    names.append(f"{split}/{label}/{index:04d}.jpg")
+  return names
+
+
+def encode(image) -> bytes:
+  """Returns an image, [8, 8] of values 0..16, as a grey JPEG of 64x64 pixels."""
+  import numpy as np
+  import simplejpeg
+
+  grey = np.rint(image * (255 / LEVELS)).astype(np.uint8)
+  grey = np.kron(grey, np.ones((ENLARGEMENT, ENLARGEMENT), np.uint8))
+  return simplejpeg.encode_jpeg(
+    grey[..., None], quality=100, colorspace="GRAY", colorsubsampling="Gray"
+  )
+
+
+def load() -> tuple:
+  """Returns the images, [1797, 8, 8] of values 0..16, and their digits, [1797].
+
+  Raises:
+    EnvironmentFault: scikit-learn is missing.
+  """
   try:
     from sklearn.datasets import load_digits
   except ImportError as error:
