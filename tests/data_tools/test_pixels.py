@@ -241,3 +241,54 @@ def test_encoding_keeps_all_chroma(paint):
   assert simplejpeg.decode_jpeg_header(encoded) == (33, 41, "YCbCr", "444")
   stored = pixels.decode_stored(encoded).astype(float)
   assert np.sqrt(np.mean((stored - paint(1, 33, 41)) ** 2)) < 2
+
+
+def cubic(x: np.ndarray) -> np.ndarray:
+  """Keys's kernel with a = -0.5, from his paper."""
+  x = np.abs(x)
+  near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+  return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def weigh(length: int, wanted: int) -> np.ndarray:
+  """Float64 [wanted, length]: the kernel about each new pixel's centre, widened when shrinking."""
+  step = length / wanted
+  centres = (np.arange(wanted)[:, None] + 0.5) * step
+  weights = cubic((np.arange(length) + 0.5 - centres) / max(step, 1))
+  return weights / weights.sum(axis=1, keepdims=True)
+
+
+def resample(rgb: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+  """The nearest levels, [height, width, 3]; and those with the first pass held to 0..255."""
+  rows = np.einsum("ow,hwc->hoc", weigh(rgb.shape[1], width), rgb.astype(np.float64))
+  down = weigh(rgb.shape[0], height)
+  exact, held = (np.einsum("oh,hwc->owc", down, one) for one in (rows, rows.clip(0, 255)))
+  return np.rint(exact.clip(0, 255)), np.rint(held.clip(0, 255))
+
+
+@pytest.mark.parametrize("scale", [16, 37, 64, 96, 150])
+@pytest.mark.parametrize("grain", [0, 12, 255], ids=["smooth", "photo", "noise"])
+def test_rescaling_is_the_antialiased_cubic(paint, scale, grain):
+  noise = np.random.default_rng(scale).normal(0, grain, (64, 91, 1))
+  rgb = (paint(scale, 64, 91) + noise).clip(0, 255).astype(np.uint8)
+  scaled = pixels.rescale(rgb, scale).astype(np.float64)
+  exact, held = resample(rgb, *scaled.shape[:2])
+  # Pillow keeps whole levels between its passes, and so cuts off what overshoots in the first one.
+  assert np.abs(scaled - held).max() <= 1
+  assert np.abs(scaled - exact).mean() < 0.5 or grain == 255
+  if grain < 255:
+    assert (np.abs(scaled - exact) <= 1).mean() > 0.99
+
+
+def test_small_images_keep_their_size_unless_enlarged(paint):
+  rgb = paint(1, 30, 40)
+  np.testing.assert_array_equal(pixels.rescale(rgb, 60, upscale=False), rgb)
+  assert pixels.rescale(rgb, 60).shape == (60, 80, 3)
+  assert pixels.rescale(rgb, 15, upscale=False).shape == (15, 20, 3)
+  assert pixels.rescale(rgb, 0).shape == rgb.shape
+
+
+def test_needles_are_kept_where_nothing_is_enlarged(save):
+  needle = save(np.zeros((1, 10_000, 3), np.uint8))
+  picture = pixels.decode(needle, max_pixels=10**8, largest_scale=256, upscale=False)
+  assert picture.rgb.shape == (1, 10_000, 3)
