@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from data_tools import sources
 from vggtf import errors, schema
 
+_REQUIRED = 5  # fields of an Item without a default
+
 
 @dataclasses.dataclass(frozen=True)
 class Item:
@@ -41,6 +43,13 @@ class Item:
   left_out: tuple[str, str] | None = None
   labels: tuple[int, ...] = ()
   uncertain: tuple[int, ...] = ()
+
+  def __reduce__(self):
+    """Pickles without field names and trailing defaults: there are millions of these."""
+    fields = [getattr(self, field.name) for field in dataclasses.fields(self)]
+    while len(fields) > _REQUIRED and fields[-1] in (None, ()):
+      fields.pop()
+    return Item, tuple(fields)
 
 
 @dataclasses.dataclass(frozen=True)

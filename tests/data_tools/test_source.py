@@ -1,5 +1,7 @@
 """Sources are found by name, ours and others'."""
 
+import pickle
+
 import pytest
 
 from data_tools import source
@@ -30,3 +32,12 @@ def test_unknown_source_lists_the_known(name):
 def test_module_that_is_no_source_is_refused():
   with pytest.raises(errors.UsageError, match=r"needs add_flags\(parser\)"):
     source.find_module("os.path")
+
+
+def test_items_travel_whole_and_light():
+  plain = source.Item("id", "train", 3, "from here", ("tar", 1, 2))
+  full = source.Item("id", "train", 3, "from", (), ("empty", "why"), None, (1, 2), (4,))
+  left_out = source.Item("id", "train", 3, "from", (), left_out=("not_drawn", "31st"))
+  for item in (plain, full, left_out):
+    assert pickle.loads(pickle.dumps(item)) == item
+  assert len(pickle.dumps(plain)) < 100
