@@ -27,6 +27,30 @@ class Section:
   problems: tuple[Problem, ...]
 
 
+def read_manifest(folder: str) -> manifest.Manifest:
+  """Returns the manifest of a data set, local or in a bucket.
+
+  Raises:
+    IntegrityError: there is none, or it is damaged.
+  """
+  path = storage.join(folder, manifest.NAME)
+  try:
+    content = manifest.from_json(storage.read_file(path).decode(errors="replace"), path)
+  except FileNotFoundError:
+    raise errors.IntegrityError(
+      f"{path} is missing: not a data set, or an incomplete one; expected the --output of "
+      "data_tools.convert"
+    ) from None
+  names = {
+    f"{sharding.scale_folder(s)}/{split}" for s in content.scales for split in content.splits
+  }
+  if names != set(content.shards):
+    raise errors.IntegrityError(
+      f"{path} lists {sorted(content.shards)}, expected {sorted(names)}; convert the data again"
+    )
+  return content
+
+
 def inspect(folder: str, decode: int | None) -> Iterator[Section]:
   """Reads a whole data set.
 
@@ -41,7 +65,7 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
   Raises:
     IntegrityError: there is no manifest, or it is damaged: nothing can be checked against it.
   """
-  content = _read_manifest(folder)
+  content = read_manifest(folder)
   ids: dict[tuple[str, int], str] = {}  # of the first sound copy of each shard
   repairs: dict[str, Counter[str]] = {}  # of the first sound copy of each split
   measured = min(content.scales, key=lambda scale: (not scale, scale))  # as the converter chose
@@ -71,25 +95,6 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
         problems=tuple(total.problems),
       )
   yield _inspect_rest(folder, content, repairs)
-
-
-def _read_manifest(folder: str) -> manifest.Manifest:
-  path = storage.join(folder, manifest.NAME)
-  try:
-    content = manifest.from_json(storage.read_file(path).decode(errors="replace"), path)
-  except FileNotFoundError:
-    raise errors.IntegrityError(
-      f"{path} is missing: not a data set, or an incomplete one; expected the --output of "
-      "data_tools.convert"
-    ) from None
-  names = {
-    f"{sharding.scale_folder(s)}/{split}" for s in content.scales for split in content.splits
-  }
-  if names != set(content.shards):
-    raise errors.IntegrityError(
-      f"{path} lists {sorted(content.shards)}, expected {sorted(names)}; convert the data again"
-    )
-  return content
 
 
 def _compare_totals(

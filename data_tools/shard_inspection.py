@@ -1,14 +1,12 @@
 """Whether one shard holds what the manifest and its own records say."""
 
-import contextlib
 import dataclasses
 import hashlib
-import mmap
-import os
 from collections import Counter
 from collections.abc import Iterator
 
 from data_tools import record_inspection, sharding, statistics, storage
+from data_tools.mapped_file import open_mapped
 from data_tools.record_inspection import Expected
 from vggtf import errors, manifest, records, schema
 
@@ -81,7 +79,7 @@ def inspect_shard(folder: str, expected: Expected, decode: int | None) -> Findin
   if not storage.is_file(path):
     found.problems.append(Problem(shard.path, None, f"missing; {_COPY_AGAIN}"))
     return found
-  with _open(path) as buffer:
+  with open_mapped(path) as buffer:
     found.bytes = len(buffer)
     for what in _compare_file(shard, buffer):
       found.problems.append(Problem(shard.path, None, f"{what}; {_COPY_AGAIN}"))
@@ -144,12 +142,3 @@ def _choose(number: int, decode: int | None) -> set[int]:
 def _say(error: errors.IntegrityError, shard: manifest.Shard) -> str:
   text = str(error).removeprefix(f"{shard.path}: ")
   return text if ";" in text else f"{text}; {_COPY_AGAIN}"
-
-
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[bytes | mmap.mmap]:
-  if storage.is_remote(path) or not os.path.getsize(path):  # nothing cannot be mapped
-    yield storage.read_file(path)
-    return
-  with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-    yield buffer
