@@ -13,12 +13,21 @@ _GAP = 12
 _CAPTION = 34
 _SIZE, _SMALL = 14, 11  # of the letters
 _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (110, 110, 110)
-_COLOURS = ((230, 60, 50), (30, 140, 230), (40, 160, 70), (240, 150, 20), (150, 70, 200))
-_MORE_COLOURS = ((0, 160, 160), (220, 70, 160), (130, 110, 30))
+_COLOURS = (
+  (230, 60, 50),
+  (30, 140, 230),
+  (40, 160, 70),
+  (220, 130, 0),
+  (150, 70, 200),
+  (0, 150, 150),
+)
 
 
 def make(records: Sequence[schema.Record], classes: Sequence[tuple[str, str]]) -> Image.Image:
   """Returns the sheet: as near to a square of images as their number allows.
+
+  A class of which it is open whether the image shows it has a question mark, and so has the box of
+  a difficult object.
 
   Args:
     records: at least one.
@@ -50,7 +59,7 @@ def _draw_picture(record: schema.Record, classes: Sequence[tuple[str, str]]) -> 
   picture = stored.resize(size, kernel)
   draw = ImageDraw.Draw(picture)
   for box in record.boxes:
-    colour = (*_COLOURS, *_MORE_COLOURS)[box.label % len(_COLOURS + _MORE_COLOURS)]
+    colour = _COLOURS[box.label % len(_COLOURS)]
     right, bottom = picture.width - 1, picture.height - 1
     corner = box.xmin * right, box.ymin * bottom
     draw.rectangle((corner, (box.xmax * right, box.ymax * bottom)), outline=colour, width=2)
@@ -71,13 +80,12 @@ def _write_tag(draw: ImageDraw.ImageDraw, corner, text: str, colour, size):
 
 
 def _write_caption(draw: ImageDraw.ImageDraw, left: int, top: int, record: schema.Record, classes):
-  names = [classes[label][1] for label in record.labels or (record.label,)]
-  names += [f"{classes[label][1]} ?" for label in record.uncertain]
-  sizes = f"{record.width} × {record.height}"
+  names = [f"{classes[label][1]} ({label})" for label in record.labels or (record.label,)]
+  names += [f"{classes[label][1]} ({label}) ?" for label in record.uncertain]
+  details = f"{record.width} x {record.height}"  # the letters have no multiplication sign
   if (record.original_width, record.original_height) != (record.width, record.height):
-    sizes += f" from {record.original_width} × {record.original_height}"
-  of = record.labels or (record.label,)
-  details = f"{','.join(map(str, of))}: {sizes}, {record.filename}"
+    details += f" from {record.original_width} x {record.original_height}"
+  details += f", {record.filename}"
   for text, letters, down, ink in (
     (", ".join(names), _SIZE, 3, _INK),
     (details, _SMALL, 20, _FAINT),
