@@ -1,11 +1,9 @@
 """The development kit of ILSVRC2012: its classes, and the classes of the validation images."""
 
 import dataclasses
-import io
 import re
-import zlib
 
-from data_tools import archive, storage
+from data_tools import archive, ilsvrc_meta, storage
 from vggtf import errors
 
 _META = "data/meta.mat"
@@ -83,24 +81,7 @@ def _read_files(path: str) -> dict[str, bytes]:
 
 
 def _read_meta(data: bytes, where: str) -> Devkit:
-  try:
-    import numpy as np
-    from scipy import io as scipy_io
-  except ImportError:
-    raise errors.EnvironmentFault(
-      f"{where} is read by scipy, which is not installed; run: pip install 'vggtf[imagenet]'"
-    ) from None
-  try:
-    synsets = np.atleast_1d(scipy_io.loadmat(io.BytesIO(data), squeeze_me=True)["synsets"])
-    rows = [
-      (int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"]), _read_count(row))
-      for row in synsets
-      if not int(row["num_children"])
-    ]
-  except (ValueError, TypeError, LookupError, OSError, NotImplementedError, zlib.error) as error:
-    raise errors.UsageError(
-      f"{where} is not the meta.mat of ILSVRC2012: {error!r}; get the devkit again"
-    ) from None
+  rows = ilsvrc_meta.read(data, where)
   ids = [number for number, *_ in rows]
   keys = [key for _, key, *_ in rows]
   odd = sorted(key for key in set(keys) if keys.count(key) > 1 or not _WNID.fullmatch(key))
@@ -117,7 +98,3 @@ def _read_meta(data: bytes, where: str) -> Devkit:
     train_images={key: images for _, key, _, images in rows if images},
     truth=(),
   )
-
-
-def _read_count(row) -> int:
-  return int(row["num_train_images"]) if "num_train_images" in row.dtype.names else 0

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -252,7 +253,7 @@ def test_hostile_sizes_end_in_an_error(index, size):
   data[header + 124 : header + 136] = size
   checksum = 256 + sum(data[header : header + 148]) + sum(data[header + 156 : header + BLOCK])
   data[header + 148 : header + 156] = b"%06o\0 " % checksum
-  with pytest.raises(errors.IntegrityError, match="bytes unread|ends at byte"):
+  with pytest.raises(errors.IntegrityError, match=r"bytes unread|ends at byte"):
     index(bytes(data))
 
 
@@ -314,8 +315,6 @@ def test_file_that_became_shorter(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_members(tmp_path):
-  import tracemalloc
-
   def peak(members: int) -> int:
     path = tmp_path / "a.tar"
     path.write_bytes(make_tar((0,) * members))
