@@ -10,13 +10,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from data_tools import flags, storage
+from data_tools import flags, scanned_digits, storage
 from data_tools.staging import stage
 from vggtf import errors
 
-HELD_OUT_EVERY = 5
-ENLARGEMENT = 8  # so that each scanned pixel is one 8x8 block of the JPEG, and comes back exactly
-LEVELS = 16  # the highest value of a scanned pixel
 NOTE = """\
 1,797 handwritten digits of 10 classes, 8x8 pixels of 17 levels each, from scikit-learn's
 load_digits: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak,
@@ -51,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--overwrite", action="store_true", help="replace DIR if it holds something")
   parsed = parser.parse_all(arguments)
   output = os.path.abspath(parsed.output)
-  images, labels = load()
+  images, labels = scanned_digits.load()
   with stage(output, parsed.overwrite) as folder:
     written = write_images(folder, images, labels)
     storage.write_file(os.path.join(folder, "README.txt"), NOTE.encode())
@@ -69,53 +66,13 @@ def write_images(folder: str, images, labels) -> Counter:
     labels: [n], the digits.
   """
   written: Counter[str] = Counter()
-  for name, image in zip(name_images(labels), images, strict=True):
+  for name, image in zip(scanned_digits.name_images(labels), images, strict=True):
     path = os.path.join(folder, *name.split("/"))
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
-      file.write(encode(image))
+      file.write(scanned_digits.encode(image))
     written[name.partition("/")[0]] += 1
   return written
-
-
-def name_images(labels) -> list[str]:
-  """Returns "<split>/<digit>/<index>.jpg" of each image, given the digits of all of them, [n]."""
-  seen: Counter[int] = Counter()
-  names = []
-  for index, label in enumerate(labels.tolist()):
-    seen[label] += 1
-    split = "train" if seen[label] % HELD_OUT_EVERY else "validation"
-    names.append(f"{split}/{label}/{index:04d}.jpg")
-  return names
-
-
-def encode(image) -> bytes:
-  """Returns an image, [8, 8] of values 0..16, as a grey JPEG of 64x64 pixels."""
-  import numpy as np
-  import simplejpeg
-
-  grey = np.rint(image * (255 / LEVELS)).astype(np.uint8)
-  grey = np.kron(grey, np.ones((ENLARGEMENT, ENLARGEMENT), np.uint8))
-  return simplejpeg.encode_jpeg(
-    grey[..., None], quality=100, colorspace="GRAY", colorsubsampling="Gray"
-  )
-
-
-def load() -> tuple:
-  """Returns the images, [1797, 8, 8] of values 0..16, and their digits, [1797].
-
-  Raises:
-    EnvironmentFault: scikit-learn is missing.
-  """
-  try:
-    from sklearn.datasets import load_digits
-  except ImportError as error:
-    raise errors.EnvironmentFault(
-      f"scikit-learn, which holds the digits, cannot be imported ({error}); run: pip install "
-      "'vggtf[demo]'"
-    ) from None
-  data = load_digits()
-  return data.images, data.target
 
 
 if __name__ == "__main__":

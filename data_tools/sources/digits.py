@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 
-from data_tools import digits
+from data_tools import scanned_digits
 from data_tools.source import Item
 from vggtf import errors
 
@@ -49,7 +49,7 @@ class Digits:
   def list_items(self, root: str) -> Iterator[Item]:
     """Yields all images."""
     _, labels = _load()
-    for index, name in enumerate(digits.name_images(labels)):
+    for index, name in enumerate(scanned_digits.name_images(labels)):
       yield Item(name, name.partition("/")[0], int(labels[index]), name, (index,))
 
   def check_counts(self, counts: Mapping[tuple[str, int], int]):
@@ -63,13 +63,13 @@ class Digits:
     """Returns the image as a JPEG."""
     (index,) = item.locator
     images, _ = _load()
-    return digits.encode(images[index])
+    return scanned_digits.encode(images[index])
 
   def describe(self) -> dict:
     """Returns the rule of the splits."""
-    return {"name": "digits", "held_out_every": digits.HELD_OUT_EVERY}
+    return {"name": "digits", "held_out_every": scanned_digits.HELD_OUT_EVERY}
 
 
 @functools.cache
 def _load() -> tuple:
-  return digits.load()
+  return scanned_digits.load()
