@@ -1,10 +1,12 @@
 import collections
 import dataclasses
 import functools
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from data_tools import pixels
 from tests import samples
@@ -161,6 +163,142 @@ def test_a_damaged_record_ends_the_stream_and_is_named(damaged):
     take(feed, 8)
   with pytest.raises(errors.IntegrityError, match=rf"{name} record 3: damaged record"):
     feed.raise_failure()
+
+
+def numbers_of(folder, file: int, records_: list[int]) -> list[int]:
+  """The numbers of some records of a file of the training split."""
+  files = shards.Shards(str(folder), "train").manifest.shards["scale_32/train"]
+  return [sum(shard.records for shard in files[:file]) + record for record in records_]
+
+
+def tolerant(folder, max_damaged: int):
+  view = functools.partial(view_at_32, flip=False)
+  return pipeline.TrainingFeed(str(folder), 32, 1, view, batch_size=BATCH, max_damaged=max_damaged)
+
+
+def test_a_damaged_record_is_replaced_by_the_next_where_that_is_allowed(data_set, damaged, caplog):
+  names = [flip_bit(damaged, 32, 1, record) for record in (3, 4)]
+  found = shards.Shards(data_set, "train")
+  known = [found.read(number, 32).id.encode() for number in range(48)]
+  lost = numbers_of(damaged, 1, [3, 4])
+  stands_in = {known[number]: known[lost[1] + 1] for number in lost}
+  feed, whole = tolerant(damaged, 2), take(tolerant(data_set, 0), 14)
+  batches = take(feed, 14)
+  for batch, other in zip(batches, whole, strict=True):
+    assert batch.id.tolist() == [stands_in.get(id_, id_) for id_ in other.id.tolist()]
+    assert batch.weight.tolist() == [1.0] * BATCH
+    sound = [id_ not in stands_in for id_ in other.id.tolist()]
+    np.testing.assert_array_equal(batch.image[sound], other.image[sound])
+  assert feed.damage() == (2, 48)
+  said = [
+    record.message for record in caplog.records if "replaced by the next one" in record.message
+  ]
+  assert len(said) == 2
+  assert all(name in "".join(said) for name in names)
+  assert_equal(take(tolerant(damaged, 2), 5, first_step=9), batches[9:])
+
+
+def test_one_damaged_record_too_many_ends_the_stream(damaged):
+  for record in (0, 3, 4):
+    flip_bit(damaged, 32, 1, record)
+  feed = tolerant(damaged, 2)
+  with (
+    pytest.raises(errors.IntegrityError, match=r"wrong checksum .*max_damaged = 2 such images"),
+    pipeline.named_failures(feed),
+  ):
+    take(feed, 8)
+
+
+def test_an_image_that_does_not_decode_counts_as_damaged(data_set, monkeypatch):
+  read = shards.Shards.read
+
+  def read_garbage(self, number, scale):
+    record = read(self, number, scale)
+    return dataclasses.replace(record, encoded=record.encoded[:100]) if number == 5 else record
+
+  monkeypatch.setattr(shards.Shards, "read", read_garbage)
+  feed = tolerant(data_set, 1)
+  assert len(take(feed, 8)) == 8
+  assert feed.damage() == (1, 48)
+
+
+def test_a_set_without_a_sound_image_ends_the_stream(data_set, monkeypatch):
+  def read_nothing(self, number, scale):
+    raise errors.IntegrityError(f"record {number} is damaged")
+
+  monkeypatch.setattr(shards.Shards, "read", read_nothing)
+  feed = tolerant(data_set, 1000)
+  with pytest.raises(errors.IntegrityError, match="damaged"), pipeline.named_failures(feed):
+    take(feed, 1)
+
+
+def test_a_negative_number_of_damaged_images_is_refused(data_set):
+  with pytest.raises(errors.UsageError, match=r"max_damaged = -1: expected 0 or more"):
+    tolerant(data_set, -1)
+
+
+@pytest.mark.parametrize("file", [0, 1, 2])
+def test_a_damaged_record_of_any_file_ends_the_stream(damaged, file):
+  name = flip_bit(damaged, 32, file, 0)
+  feed = make_feed(damaged, view_at_32)
+  with (
+    pytest.raises(errors.IntegrityError, match=f"{name} record 0: damaged record"),
+    pipeline.named_failures(feed),
+  ):
+    take(feed, 8)
+
+
+JPEGS = [  # as cameras and the web have them, none as the converter writes them
+  {"subsampling": "4:2:0"},
+  {"subsampling": "4:2:2", "progressive": True},
+  {"subsampling": "4:2:0", "progressive": True, "quality": 60},
+  {"mode": "L"},
+  {"mode": "L", "progressive": True},
+]
+
+
+def original(split: str, at: int) -> bytes:
+  options = dict(JPEGS[at % len(JPEGS)])
+  image = Image.fromarray(samples.draw(split, at, 4)).convert(options.pop("mode", "RGB"))
+  buffer = io.BytesIO()
+  image.save(buffer, "JPEG", **{"quality": 90} | options)
+  return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+  """Returns a set of the original sizes alone."""
+  stored = {
+    split: {0: [samples.record(split, at, 4, 0, original(split, at)) for at in range(count)]}
+    for split, count in (("train", 30), ("validation", 10))
+  }
+  labels = [(f"n{at:02d}", f"class {at}") for at in range(4)]
+  return samples.write_set(tmp_path_factory.mktemp("originals"), stored, labels)
+
+
+@pytest.mark.parametrize("scale", [32, 40, 48])
+def test_original_jpegs_of_any_kind_and_size_are_cut_at_their_scale(originals, scale):
+  view = functools.partial(train_view.TrainView, scale_min=scale, scale_max=scale, flip=False)
+  feed = make_feed(originals, view, batch_size=10)
+  epochs, numbers = order.records_at(np.arange(30), 1, 30)
+  batches = take(feed, 3)
+  cut = np.concatenate([batch.image for batch in batches])
+  for image, epoch, number in zip(cut, epochs.tolist(), numbers.tolist(), strict=True):
+    uniform = order.uniform(1, epoch, number)
+    record = feed.records.read(number, 0)
+    by_pillow = np.asarray(Image.open(io.BytesIO(record.encoded)).convert("RGB"))
+    whole = np.asarray(images.rescale(by_pillow, scale))
+    top, left = (int(u * (side - 23)) for u, side in zip(uniform[1:3], whole.shape, strict=False))
+    apart = np.abs(image.astype(int) - whole[top : top + 24, left : left + 24])
+    # Halved chroma is interpolated from inside the window alone: its edge may be off.
+    assert apart[2:-2, 2:-2].max() <= 3
+    assert apart.mean() < 1
+
+
+def test_originals_are_evaluated_at_the_predictor_s_scale(originals):
+  batches = evaluate(originals, Whole(36), 4)
+  assert {min(batch.image.shape[1:3]) for batch in batches} == {36}
+  assert sorted(ids(batches)) == [f"validation/{at:05d}" for at in range(10)]
 
 
 def test_a_file_cut_short_at_any_scale_of_the_jitter_is_found_before_the_first_step(damaged):

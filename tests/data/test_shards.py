@@ -143,13 +143,29 @@ def test_records_lost_or_added_are_told_by_the_manifest_s_count(damaged):
   refused(damaged, rf"{FILE} holds 0 records, the manifest says {number}")
 
 
-def test_a_length_of_terabytes_with_a_right_checksum_is_refused(damaged):
-  length = struct.pack("<Q", 2**40)
-  crc = google_crc32c.value(length)
-  header = length + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
+@pytest.mark.parametrize("length", [2**33, 2**40, 2**62, 2**64 - 5])
+def test_a_huge_length_with_a_right_checksum_is_refused(damaged, length):
+  packed = struct.pack("<Q", length)
+  crc = google_crc32c.value(packed)
+  header = packed + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
   size = (damaged / FILE).stat().st_size
   (damaged / FILE).write_bytes(header + b"\0" * (size - len(header)))
-  refused(damaged, rf"{FILE}: record 0 claims {2**40} bytes, {size - 16} are left")
+  refused(damaged, rf"{FILE}: record 0 claims {length} bytes, {size - 16} are left")
+
+
+@pytest.mark.parametrize(
+  ("cut", "said"),
+  [
+    (lambda data, at: data[: at - 12], r"holds \d+ records, the manifest says \d+"),
+    (lambda data, at: data[: at - 5], r"cut short inside the header of record \d+"),
+    (lambda data, at: data[: at + 9], r"claims \d+ bytes, 5 are left"),
+    (lambda data, at: data + b"\0" * 11, r"cut short inside the header of record \d+"),
+  ],
+)
+def test_a_cut_that_the_manifest_s_size_agrees_with_is_found(damaged, cut, said):
+  data = (damaged / FILE).read_bytes()
+  rewrite(damaged, cut(data, int(records.scan(data, FILE)[-1][0])))
+  refused(damaged, rf"{FILE}.*{said}")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ MODEL = functools.partial(
   vgg.VGG, config="A", input_size=32, width=1 / 16, norm="batch", initializer=initializers.He()
 )
 CENTRE = functools.partial(centre.Centre, scale=32)
+FEED = functools.partial(
+  pipeline.TrainingFeed,
+  view=functools.partial(train_view.TrainView, scale_min=32, scale_max=40),
+  batch_size=8,
+)
 VALIDATOR = functools.partial(classification.Classification, predictor=CENTRE)
 
 
@@ -49,11 +54,7 @@ def run(workdir, data_dir, text="a = 1\nb = 2\n", rate=1e-3, **changes) -> None:
     "weight_decay": weight_decay.L2,
     "optimizer": sgd.SGD,
     "schedule": functools.partial(schedules.Plateau, initial=rate, patience=1, threshold=2.0),
-    "feed": functools.partial(
-      pipeline.TrainingFeed,
-      view=functools.partial(train_view.TrainView, scale_min=32, scale_max=40),
-      batch_size=8,
-    ),
+    "feed": FEED,
     "evaluator": VALIDATOR,
     "strategy": strategy.one_device,
     "steps": STEPS,

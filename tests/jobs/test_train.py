@@ -1,5 +1,6 @@
 """Whole runs: what they leave behind, how they go on, and how they end."""
 
+import functools
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from tests import samples
 from tests.jobs import runs
 from vggtf import errors, workdir
 from vggtf.evaluators import classification
+from vggtf.reports import summary
 from vggtf.training import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -220,14 +222,38 @@ def test_a_block_is_at_least_1_step(tmp_path, data_dir):
     runs.run(tmp_path / "run", data_dir, steps_per_call=0)
 
 
-def test_a_damaged_record_stops_the_run_and_is_named(tmp_path):
-  folder = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
+def flip_bit(folder) -> str:
   path = max(folder.glob("scale_32/train-*"), key=os.path.getsize)
   content = bytearray(path.read_bytes())
   content[len(content) // 2] ^= 1
   path.write_bytes(content)
-  with pytest.raises(errors.IntegrityError, match=rf"{path.name} record \d+"):
+  return path.name
+
+
+def test_a_damaged_record_stops_the_run_and_is_named(tmp_path):
+  folder = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
+  name = flip_bit(folder)
+  with pytest.raises(errors.IntegrityError, match=rf"{name} record \d+"):
     runs.run(tmp_path / "run", folder, steps=20, evaluate_every=20)
+
+
+def test_a_damaged_record_that_is_allowed_for_is_counted_in_the_results(tmp_path, caplog):
+  folder = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
+  name = flip_bit(folder)
+  feed = functools.partial(runs.FEED, max_damaged=1)
+  runs.run(tmp_path / "run", folder, steps=8, evaluate_every=8, feed=feed)  # 64 of 48 images
+  run = workdir.Workdir(str(tmp_path / "run"))
+  (line,) = (line for line in run.read_results() if line["metric"] == "damaged_images")
+  assert (line["value"], line["count"]) == (1 / 48, 48)
+  assert line["protocol"] == "replaced in training"
+  assert "2.08% of 48 images (replaced in training)" in summary.text(summary.of_run(run))
+  assert any(name in message and "replaced" in message for message in caplog.messages)
+
+
+def test_original_sizes_alone_can_be_trained_on(tmp_path):
+  data = samples.digits_like(tmp_path / "data", scales=(0,))
+  runs.run(tmp_path / "run", data, steps=1, evaluate_every=1)
+  assert runs.steps(tmp_path / "run") == [1]
 
 
 def test_memory_that_does_not_suffice_is_a_fault_of_the_machine(tmp_path, data_dir):

@@ -8,6 +8,7 @@ record can be named. Decoding and all that is heavy runs in TensorFlow's threads
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ import tensorflow as tf
 from vggtf import contracts, errors, images, manifest, schema
 from vggtf.data import order, shards, train_view
 
+_log = logging.getLogger(__name__)
 _BLOCK = 32  # records a call
 _PREFETCH = 2  # batches ready ahead of the step
 _NUMBER = tf.TensorSpec([], tf.int64)
@@ -25,6 +27,10 @@ _STORED = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32), tf.TensorS
 class TrainingFeed:
   """The endless stream of training batches of a split.
 
+  A damaged image ends the run, unless `max_damaged` allows for it: then the next sound one in the
+  order of the files is seen in its place, at the same crop, which depends on nothing but the files.
+  It is warned of by name and counted. Finding images that do not decode takes decoding each twice.
+
   Args:
     data_dir: a converted data set.
     side: of the crops, pixels; the net's input size.
@@ -32,6 +38,7 @@ class TrainingFeed:
     view: makes what is seen of each image from the set's statistics.
     batch_size: images of a global batch.
     split: which images.
+    max_damaged: how many images may be damaged; one more ends the run.
   """
 
   def __init__(
@@ -42,6 +49,7 @@ class TrainingFeed:
     view: Callable[[manifest.Statistics], train_view.TrainView],
     batch_size: int = 256,
     split: str = "train",
+    max_damaged: int = 0,
   ):
     records = shards.Shards(data_dir, split)
     if not 0 < batch_size <= records.count:
@@ -49,6 +57,8 @@ class TrainingFeed:
         f"TrainingFeed.batch_size = {batch_size}: expected 1 to {records.count}, the images of the "
         f"split {split!r}"
       )
+    if max_damaged < 0:
+      raise errors.UsageError(f"TrainingFeed.max_damaged = {max_damaged}: expected 0 or more")
     view = view(records.manifest.statistics)
     if side > view.scale_min:
       raise errors.UsageError(
@@ -57,6 +67,7 @@ class TrainingFeed:
       )
     self.records, self.batch_size = records, batch_size
     self._view, self._side, self._seed = view, side, seed
+    self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()
     draws = tf.TensorSpec([order.DRAWS], tf.float32)
     self._reader = _Reader(self._read, (*_STORED, tf.TensorSpec([2], tf.int64), _NUMBER, draws))
     for scale in {records.nearest_scale(s) for s in range(view.scale_min, view.scale_max + 1)}:
@@ -74,6 +85,10 @@ class TrainingFeed:
     """Raises what went wrong in reading, if anything did: TensorFlow hides its type."""
     self._reader.raise_failure()
 
+  def damage(self) -> tuple[int, int]:
+    """Returns the number of images that were found damaged and replaced, and of the split's."""
+    return len(self._damaged), self.records.count
+
   def _read(self, position: int) -> list[tuple]:
     epochs, numbers = order.records_at(
       np.arange(position, position + _BLOCK), self._seed, self.records.count
@@ -82,9 +97,31 @@ class TrainingFeed:
     for epoch, number in zip(epochs.tolist(), numbers.tolist(), strict=True):
       uniform = order.uniform(self._seed, epoch, number)
       scale = self._view.scale(uniform)
-      record = self.records.read(number, self.records.nearest_scale(scale))
+      record = self._read_sound(number, self.records.nearest_scale(scale))
       rows.append((*_stored(record), (record.height, record.width), scale, uniform))
     return rows
+
+  def _read_sound(self, number: int, scale: int) -> schema.Record:
+    if not self._max_damaged:
+      return self.records.read(number, scale)
+    while True:
+      try:
+        record = self.records.read(number, scale)
+        _check_decodes(record)
+        return record
+      except errors.IntegrityError as error:
+        self._count_damage((number, scale), error)
+        number = (number + 1) % self.records.count
+
+  def _count_damage(self, place: tuple[int, int], error: errors.IntegrityError):
+    if place in self._damaged:
+      return
+    if len(self._damaged) >= min(self._max_damaged, self.records.count - 1):
+      raise errors.IntegrityError(
+        f"{error}; TrainingFeed.max_damaged = {self._max_damaged} such images were allowed before"
+      ) from error
+    self._damaged.add(place)
+    _log.warning("damaged image %d, replaced by the next one: %s", len(self._damaged), error)
 
   def _see(self, encoded, label, id_, size, scale, uniform) -> contracts.Batch:
     image = self._view.crop(encoded, size, scale, uniform, self._side)
@@ -198,6 +235,15 @@ class _Reader:
       np.array(values, column.dtype.as_numpy_dtype)
       for values, column in zip(zip(*rows, strict=True), self._columns, strict=True)
     )
+
+
+def _check_decodes(record: schema.Record) -> None:
+  try:
+    images.decode(record.encoded)
+  except tf.errors.InvalidArgumentError as error:
+    raise errors.IntegrityError(
+      f"image {record.id!r} cannot be decoded ({error.message}); convert the data again"
+    ) from error
 
 
 def _stored(record: schema.Record) -> tuple[bytes, int, bytes]:

@@ -115,7 +115,7 @@ def run(
   board = hooks.TensorBoard(folder.logs / "train", log_every)
   board.text("config", configuration.text(), first)
   board.text("operative_config", configuration.operative_text(), first)
-  tell = _teller(folder, evaluator.protocol, evaluate_every)
+  tell = _teller(folder, evaluator.protocol, evaluate_every, getattr(feed, "damage", None))
   measure = hooks.Evaluate(evaluate_every, evaluator, tell, getattr(rate, "observe", None))
   save = functools.partial(checkpoints.save, state)
   between = [
@@ -151,15 +151,29 @@ def run(
       )
 
 
-def _teller(folder: workdirs.Workdir, protocol: str, every: int) -> Callable[[int, dict], None]:
-  """Returns what spreads a validation: TensorBoard, results.jsonl and the log."""
+def _teller(
+  folder: workdirs.Workdir,
+  protocol: str,
+  every: int,
+  damage: Callable[[], tuple[int, int]] | None,
+) -> Callable[[int, dict], None]:
+  """Returns what spreads a validation: TensorBoard, results.jsonl and the log.
+
+  With it goes the share of training images that the feed found damaged, where there are some.
+  """
   board = hooks.TensorBoard(folder.logs / "validation", every)
 
   def tell(step: int, measured: dict[str, metrics.Mean]) -> None:
-    board.scalars({name: mean.value for name, mean in measured.items()}, step)
-    folder.append_results(workdirs.result_lines("train", folder.name, step, protocol, measured))
+    spread(step, protocol, measured)
     errors_ = ", ".join(f"{name} {mean.value:.2%}" for name, mean in measured.items())
     _log.info("step %d: validation %s (%s)", step, errors_, protocol)
+    damaged, images = damage() if damage else (0, 0)
+    if damaged:
+      spread(step, "replaced in training", {"damaged_images": metrics.Mean(damaged, images)})
+
+  def spread(step: int, protocol: str, measured: dict[str, metrics.Mean]) -> None:
+    board.scalars({name: mean.value for name, mean in measured.items()}, step)
+    folder.append_results(workdirs.result_lines("train", folder.name, step, protocol, measured))
 
   return tell
 
