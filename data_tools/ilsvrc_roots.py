@@ -88,9 +88,13 @@ def find_validation(layout: Layout) -> list[Root]:
 
 
 def find_boxes(layout: Layout) -> list[Root]:
-  """Returns the folders or archives of boxes."""
-  names = (("train", layout.train_boxes), ("validation", layout.validation_boxes))
-  return [Root("boxes", split, name) for split, name in names if name]
+  """Returns the archives of boxes, or the class folders, or else the one folder."""
+  roots = []
+  for split, name in (("train", layout.train_boxes), ("validation", layout.validation_boxes)):
+    folders = tree.find_folders(layout.path(name), ())[""] if name.endswith("/") else []
+    paths = [f"{name}{folder}/" for folder in folders] or [name]
+    roots += [Root("boxes", split, path) for path in paths if path]
+  return roots
 
 
 def get_synsets(roots: list[Root]) -> set[str]:

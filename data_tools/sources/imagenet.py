@@ -101,7 +101,10 @@ def open_source(arguments: argparse.Namespace) -> "ImageNet":
     clip_boxes=arguments.clip_boxes,
     partial=arguments.partial,
     md5_verified=arguments.verify_md5,
-    label_file=os.path.basename(arguments.val_labels or ""),
+    lists={
+      "devkit": os.path.basename(devkit_path),
+      "val_labels": os.path.basename(arguments.val_labels or ""),
+    },
   )
 
 
@@ -118,7 +121,7 @@ class ImageNet:
     clip_boxes: cut boxes at the edges of the image.
     partial: the totals of the whole are not asked for.
     md5_verified: the archives are those that were published.
-    label_file: name of the file of validation labels that was given, or "".
+    lists: names of the devkit and of the file of validation labels that was given, or "".
   """
 
   layout: Layout
@@ -129,7 +132,7 @@ class ImageNet:
   clip_boxes: bool
   partial: bool
   md5_verified: bool
-  label_file: str
+  lists: Mapping[str, str]
 
   def splits(self) -> list[str]:
     """Returns train and validation; a part may lack one."""
@@ -204,7 +207,7 @@ class ImageNet:
       "name": "imagenet",
       "layout": self.layout.parts(),
       "archive_bytes": {name: storage.get_size(self.layout.path(name)) for name in archives},
-      "val_labels": self.label_file,
+      **self.lists,
       "boxes": any(root.holds == "boxes" for root in self.pieces),
       "clip_boxes": self.clip_boxes,
       "md5_verified": self.md5_verified,
@@ -274,6 +277,8 @@ def _number_validation(
       )
     return ilsvrc_roots.number_images(layout, roots) if layout.validation_boxes else {}
   if not roots:
+    if given:
+      raise errors.UsageError(f"--val_labels={given}: there are no validation images; leave it out")
     return {}
   if given:
     return ilsvrc_labels.read_validation(storage.absolute(given), devkit)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import gzip
 import hashlib
 import io
@@ -10,11 +11,19 @@ import tarfile
 
 import pytest
 
-from data_tools import ilsvrc_sums
+from data_tools import ilsvrc_meta, ilsvrc_sums
 from data_tools.source import Annotation, Item
 from data_tools.sources import imagenet
 from tests.data_tools import bucket, synthetic_ilsvrc
 from vggtf import errors, schema
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+  """A child process for each devkit takes 0.3 s; equal ones are read once here."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(ilsvrc_meta, "read", functools.cache(ilsvrc_meta.read))
+    yield
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +148,7 @@ def test_description_holds_no_path(layouts):
       "validation_boxes": "ILSVRC2012_bbox_val_v3.tgz",
     },
     "archive_bytes": {path.name: path.stat().st_size for path in layouts["archives"].iterdir()},
+    "devkit": "ILSVRC2012_devkit_t12.tar.gz",
     "val_labels": "",
     "boxes": True,
     "clip_boxes": False,
@@ -319,6 +329,27 @@ def test_a_part_may_lack_a_split(archives, write):
   assert source.splits() == ["train"]
   items, boxes = list_all(source)
   assert {one.split for one in [*items.values(), *boxes.values()]} == {"train"}
+
+
+def test_labels_of_no_images_are_a_mistake(layouts, archives, write, tmp_path):
+  labels = tmp_path / "labels"
+  labels.write_text("n01440764\n" * synthetic_ilsvrc.VALIDATION)
+  with pytest.raises(errors.UsageError, match="has class folders, which are the labels"):
+    open_source(layouts["class folders"], f"--val_labels={labels}")
+  source = open_source(layouts["archives"], f"--val_labels={labels}")
+  assert {item.label for item in list_all(source)[0].values() if item.split == "validation"} == {0}
+  labels.write_text("n00000001\n" * synthetic_ilsvrc.VALIDATION)
+  with pytest.raises(errors.UsageError, match="the list of validation labels: 1 classes that"):
+    open_source(layouts["archives"], f"--val_labels={labels}")
+  del archives["ILSVRC2012_img_val.tar"]
+  with pytest.raises(errors.UsageError, match="there are no validation images"):
+    open_source(write(archives), f"--val_labels={labels}")
+
+
+def test_images_without_labels_are_a_mistake(archives, write):
+  del archives["ILSVRC2012_devkit_t12.tar.gz"]
+  with pytest.raises(errors.UsageError, match="has no labels; looked beside it"):
+    open_source(write(archives))
 
 
 def test_compressed_images_are_refused_with_the_cure(archives, write):
