@@ -194,6 +194,31 @@ def test_foreign_record_is_named(copied):
   )
 
 
+@pytest.mark.parametrize(
+  ("key", "kind", "values", "said"),
+  [
+    ("image/encoded", None, [], "has nothing under the key 'image/encoded', expected bytes_list"),
+    ("image/class/label", "bytes_list", [b"1"], "has bytes_list under the key 'image/class/label'"),
+    ("image/class/label", "int64_list", [1, 2], "has 2 values under the key 'image/class/label'"),
+    ("image/class/labels", "int64_list", [9], "has the label 9, expected 0..2"),
+    ("image/object/bbox/xmin", "float_list", [0.5], "the keys image/object/bbox/* have [1, 0, 0,"),
+  ],
+)
+def test_record_that_breaks_the_contract_is_named(copied, key, kind, values, said):
+  tf = pytest.importorskip("tensorflow")
+
+  def change(stored):
+    example = tf.train.Example.FromString(schema.encode(stored[1]))
+    example.features.feature[key].Clear()
+    if kind:
+      getattr(example.features.feature[key], kind).value.extend(values)
+    return [stored[0], example.SerializeToString(), *stored[2:]]
+
+  rewrite(copied, change)
+  found = problems(copied)
+  assert any(problem.startswith(f"{SHARD}, record 1: ") and said in problem for problem in found)
+
+
 def test_edited_manifest_is_refused(copied):
   path = copied / "manifest.json"
   path.write_text(path.read_text().replace('"train": 30', '"train": 31'))
