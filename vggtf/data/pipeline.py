@@ -38,7 +38,7 @@ class TrainingFeed:
     view: makes what is seen of each image from the set's statistics.
     batch_size: images of a global batch.
     split: which images.
-    max_damaged: how many images may be damaged; one more ends the run.
+    max_damaged: how many stored images may be damaged; one more ends the run.
   """
 
   def __init__(
