@@ -80,7 +80,7 @@ def _write_tag(draw: ImageDraw.ImageDraw, corner, text: str, colour, size):
 
 
 def _write_caption(draw: ImageDraw.ImageDraw, left: int, top: int, record: schema.Record, classes):
-  names = [f"{classes[label][1]} ({label})" for label in record.labels or (record.label,)]
+  names = [f"{classes[label][1]} ({label})" for label in record.classes]
   names += [f"{classes[label][1]} ({label}) ?" for label in record.uncertain]
   details = f"{record.width} x {record.height}"  # the letters have no multiplication sign
   if (record.original_width, record.original_height) != (record.width, record.height):

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from data_tools import pixels, sharding, statistics
 from data_tools.decoder import Decoder
@@ -110,9 +110,10 @@ def convert_shard(
         shard.note(item, "image", refused.reason, refused.detail)
         continue
       boxes = shard.use_boxes(annotation)
-      for file, record in zip(files, _make_records(item, rendered, boxes, job), strict=True):
+      stored = _make_records(item, rendered, boxes, job)
+      for file, record in zip(files, stored, strict=True):
         file.write(schema.encode(record))
-      shard.add_stored(item, content, rendered, len(boxes))
+      shard.add_stored(item, content, rendered, stored[0])
     for annotation in shard.annotations.values():
       detail = "no image of that name was listed"
       shard.note(annotation, "boxes", "box_without_image", detail)
@@ -148,14 +149,14 @@ class _Shard:
     self._read_digest = (self._read_digest + int.from_bytes(known, "big")) % _HASH_MODULUS
     return content
 
-  def add_stored(self, item: Item, content: bytes, rendered: Rendered, boxes: int):
+  def add_stored(self, item: Item, content: bytes, rendered: Rendered, record: schema.Record):
     for kind, detail in rendered.repairs:
       self.note(item, "repair", kind, detail)
-    self._counts.update(item.labels or (item.label,))
+    self._counts.update(record.classes)
     self._moments += rendered.moments
     self._contents.append(content[:8].hex())
-    self._boxed += bool(boxes)
-    self._boxes += boxes
+    self._boxed += bool(record.boxes)
+    self._boxes += len(record.boxes)
 
   def finish(self, index: int, files, listed: int) -> ShardResult:
     return ShardResult(
@@ -201,10 +202,10 @@ def _read(item: Item, source: Source) -> bytes:
 
 def _make_records(
   item: Item, rendered: Rendered, boxes: tuple[schema.Box, ...], job: Job
-) -> Iterator[schema.Record]:
+) -> list[schema.Record]:
   key, text = job.classes[item.label]
-  for scale, rendition in zip(job.options.scales, rendered.renditions, strict=True):
-    yield schema.Record(
+  return [
+    schema.Record(
       id=item.id,
       encoded=rendition.encoded,
       height=rendition.height,
@@ -221,3 +222,5 @@ def _make_records(
       uncertain=item.uncertain,
       repairs=tuple(kind for kind, _ in rendered.repairs),
     )
+    for scale, rendition in zip(job.options.scales, rendered.renditions, strict=True)
+  ]

@@ -117,7 +117,7 @@ def _inspect_records(found: Findings, expected: Expected, buffer, spans, decode:
       found.moments += statistics.measure(rgb)
       problems += record_inspection.compare_pixels(record, rgb)
     found.problems += (Problem(path, at, f"{what}; convert again") for what in problems)
-    found.labels.update(record.labels or (record.label,))
+    found.labels.update(record.classes)
     found.repairs.update(set(record.repairs))
     found.boxed += bool(record.boxes)
     found.boxes += len(record.boxes)

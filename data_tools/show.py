@@ -80,7 +80,7 @@ def _draw(parsed):
   shards = content.shards[f"{sharding.scale_folder(scale)}/{parsed.split}"]
   chosen = []
   for record in _shuffle(folder, shards, parsed.seed):
-    if label is None or label in (record.labels or (record.label,)):
+    if label is None or label in record.classes:
       chosen.append(record)
     if len(chosen) == min(parsed.n, there):
       break

@@ -275,3 +275,11 @@ def test_sides_as_tensors_are_the_same():
     for numbers in zip(longest.tolist(), shortest.tolist(), sides[:, 2].tolist(), strict=True)
   ]
   assert schema.scaled_side(*tensors).numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(
+  ("labels", "uncertain", "classes"),
+  [((), (), (7,)), ((7, 9), (), (7, 9)), ((9,), (7,), (9,)), ((), (7,), ())],
+)
+def test_classes_are_those_that_the_image_surely_shows(labels, uncertain, classes):
+  assert dataclasses.replace(RECORD, labels=labels, uncertain=uncertain).classes == classes

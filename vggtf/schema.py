@@ -64,6 +64,11 @@ class Record:
   uncertain: tuple[int, ...] = ()
   repairs: tuple[str, ...] = ()
 
+  @property
+  def classes(self) -> tuple[int, ...]:
+    """The classes that the image surely shows."""
+    return self.labels or (() if self.uncertain else (self.label,))
+
 
 def stored_size(height: int, width: int, scale: int, upscale: bool = True) -> tuple[int, int]:
   """Returns (height, width) at which an image of the given size is stored.

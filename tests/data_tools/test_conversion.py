@@ -194,7 +194,7 @@ def test_images_of_several_classes_count_in_each(convert, tmp_path, paint, save)
     ],
     files,
   )
-  assert result.class_counts == ((0, 2), (1, 2))
+  assert result.class_counts == ((0, 1), (1, 2))  # it is open whether the third shows class 0
   found = {record.id: (record.labels, record.uncertain) for record in read(tmp_path, 24)}
   assert found == {"both": ((0, 1), ()), "one": ((1,), ()), "open": ((), (0,))}
 
