@@ -58,14 +58,20 @@ def _draw_picture(record: schema.Record, classes: Sequence[tuple[str, str]]) -> 
   kernel = Image.Resampling.NEAREST if ratio >= 1 else Image.Resampling.LANCZOS
   picture = stored.resize(size, kernel)
   draw = ImageDraw.Draw(picture)
+  right, bottom = picture.width - 1, picture.height - 1
   for box in record.boxes:
-    colour = _COLOURS[box.label % len(_COLOURS)]
-    right, bottom = picture.width - 1, picture.height - 1
-    corner = box.xmin * right, box.ymin * bottom
-    draw.rectangle((corner, (box.xmax * right, box.ymax * bottom)), outline=colour, width=2)
-    if record.labels or box.label != record.label:
-      _write_tag(draw, corner, classes[box.label][1] + " ?" * box.difficult, colour, picture.size)
+    corners = (box.xmin * right, box.ymin * bottom, box.xmax * right, box.ymax * bottom)
+    draw.rectangle(corners, outline=_choose_colour(box), width=2)
+  for box in record.boxes:  # no line crosses a name
+    if record.labels or record.uncertain or box.label != record.label:
+      name = classes[box.label][1] + " ?" * box.difficult
+      corner = (box.xmin * right, box.ymin * bottom)
+      _write_tag(draw, corner, name, _choose_colour(box), picture.size)
   return picture
+
+
+def _choose_colour(box: schema.Box) -> tuple[int, int, int]:
+  return _COLOURS[box.label % len(_COLOURS)]
 
 
 def _write_tag(draw: ImageDraw.ImageDraw, corner, text: str, colour, size):
