@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import google_crc32c
+import numpy as np
 import pytest
 
 from data_tools import inspection, pixels, sharding, tfds_metadata
@@ -427,3 +428,26 @@ def test_huge_length_with_a_right_checksum_does_not_end_the_process(copied, leng
   assert done.returncode == 4
   assert f"{SHARD}: record 0 claims {length} bytes, {len(data) - 16} are left" in done.stdout
   assert "Traceback" not in done.stderr
+
+
+def test_no_byte_of_what_readers_take_can_change_or_go(copied):
+  random = np.random.RandomState(0)
+  files = [path for path in sorted(copied.rglob("*")) if path.is_file()]
+  for path in files:
+    if path.suffix == ".jsonl":  # of these what counts is checked, not how it is told
+      continue
+    data = path.read_bytes()
+    for at in random.randint(0, len(data), 3).tolist():
+      for damaged in (flip(data, at), data[:at]):
+        path.write_bytes(damaged)
+        assert names_it(copied, path), (path, at)
+    path.write_bytes(data)
+  assert problems(copied, decode=0) == []
+
+
+def names_it(folder, path) -> bool:
+  try:
+    found = problems(folder, decode=0)
+  except errors.IntegrityError as error:
+    return str(path) in str(error)
+  return any(problem.startswith(path.relative_to(folder).as_posix()) for problem in found)
