@@ -5,25 +5,22 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from data_tools import flags
+from data_tools import beam_log, flags, storage
 from vggtf import errors
 
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-  before = logging.root.manager.disable
-  logging.disable(logging.WARNING)
-  try:
-    yield
-  finally:
-    logging.disable(before)
-
-
-with _silence():  # Beam warns of the absence of packages that only Google Cloud needs
+with beam_log.silence():  # Beam warns of the absence of packages that only Google Cloud needs
   import apache_beam as beam
-  from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+  from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+    TestOptions,
+    WorkerOptions,
+  )
+
+  from data_tools import worker_processes
 
 LOCAL_RUNNER = "FnApiRunner"
 _DIRECT_NAMES = ("direct", "directrunner", "switchingdirectrunner")
@@ -48,7 +45,7 @@ def parse_options(arguments: Sequence[str], own_flags: Iterable[str]) -> Pipelin
   """
   said = io.StringIO()
   try:
-    with _silence(), contextlib.redirect_stderr(said):  # its usage text is 300 lines
+    with beam_log.silence(), contextlib.redirect_stderr(said):  # its usage text is 300 lines
       options = PipelineOptions(list(arguments))
       known = options.get_all_options()
       retained = options.get_all_options(retain_unknown_options=True)
@@ -66,10 +63,32 @@ def parse_options(arguments: Sequence[str], own_flags: Iterable[str]) -> Pipelin
     given = f"--runner={standard.runner}" if standard.runner else "no --runner"
     print(f"convert: {given}: running here, with {LOCAL_RUNNER}", file=sys.stderr)
     standard.runner = LOCAL_RUNNER
-  if standard.runner == LOCAL_RUNNER:
-    # Its errors reach us as exceptions; its log would print each traceback once more.
-    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
+  if level := options.view_as(WorkerOptions).default_sdk_harness_log_level:
+    logging.root.setLevel(int(level) if level.isdecimal() else level)
   return options
+
+
+def is_dry_run(options: PipelineOptions) -> bool:
+  """Returns whether the pipeline is only to be translated for Dataflow, not run."""
+  return _is_dataflow(options) and options.view_as(TestOptions).dry_run
+
+
+def refuse_local_paths(options: PipelineOptions, paths: Mapping[str, str]):
+  """Checks that Dataflow's workers, which share no disk with this machine, can reach the data.
+
+  Args:
+    options: Beam's.
+    paths: of the input and the output, by their flags.
+
+  Raises:
+    UsageError: one of them is local.
+  """
+  for flag, path in paths.items():
+    if _is_dataflow(options) and not storage.is_remote(path):
+      raise errors.UsageError(
+        f"{flag}={path}: Dataflow's workers cannot reach it; expected a path in a bucket, as "
+        "gs://bucket/name"
+      )
 
 
 def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
@@ -82,18 +101,24 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
     KeyboardInterrupt: Ctrl-C, wherever it arrived.
   """
   try:
-    pipeline = beam.Pipeline(options=options)
+    local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    pipeline = beam.Pipeline(worker_processes.make_runner(options) if local else None, options)
   except ValueError as error:
     raise errors.UsageError(f"Beam refuses the options: {' '.join(str(error).split())}") from None
   except ImportError as error:
     raise errors.EnvironmentFault(f"Beam misses a package for this runner: {error}") from None
-  try:
-    build(pipeline)
-    pipeline.run().wait_until_finish()
-  except Exception as error:
-    if recovered := recover(error):
-      raise recovered from error
-    raise
+  held = beam_log.HeldErrors()
+  beam_log.print_nothing()
+  with held.hold() if _is_final(options) else contextlib.nullcontext():
+    try:
+      build(pipeline)
+      with worker_processes.watch():
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+      if recovered := recover(error):
+        held.forget()
+        raise recovered from error
+      raise
 
 
 def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
@@ -105,10 +130,7 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
   if isinstance(error, RuntimeError) and _INTERRUPTED.search(str(error)):
     return KeyboardInterrupt()
   if "Channel closed prematurely" in str(error):  # FnApiRunner's words for a worker that is gone
-    return errors.EnvironmentFault(
-      "a worker process died: killed, or out of memory; run again, with fewer --direct_num_workers "
-      "if memory is short"
-    )
+    return errors.EnvironmentFault(worker_processes.DIED)
   if isinstance(error, errors.VggtfError):
     kind, message = type(error), re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
   else:
@@ -118,6 +140,23 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
     kind = getattr(errors, raised[-1]["kind"])
     message = raised[-1]["message"]
   return kind(message)
+
+
+def _is_dataflow(options: PipelineOptions) -> bool:
+  name = options.view_as(StandardOptions).runner
+  return name.lower().removesuffix("runner") == "dataflow"
+
+
+def _is_final(options: PipelineOptions) -> bool:
+  """Whether an error ends the job, so that it need not be told before the end."""
+  if options.view_as(WorkerOptions).default_sdk_harness_log_level:
+    return False
+  portable = options.view_as(PortableOptions)
+  return (
+    options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    or portable.job_endpoint == "embed"
+    or portable.environment_type == "LOOPBACK"
+  )
 
 
 def _find_stray(arguments: Sequence[str]) -> list[str]:
