@@ -23,6 +23,7 @@ CORE = [
   "protobuf",  # the Example message in Beam workers; TensorFlow and Beam bound its version
   "simplejpeg",  # the one JPEG decoder with a strict mode: others pass damaged scans
   "pillow",  # rescaling in conversion, and the formats that are not JPEG
+  "defusedxml",  # bounding boxes come as XML from strangers: no DTDs, no entities
   "numpy",
   "rich",  # tables and progress on a terminal
 ]
@@ -32,6 +33,8 @@ EXTRAS = {
   "demo": ["scikit-learn"],
   # Optimizers and losses of TensorFlow Addons; it ended with 0.23 and needs Keras 2.
   "addons": ["tensorflow-addons==0.23.0", "tf-keras~=2.21.0"],
+  # ImageNet's devkit keeps its classes in a MATLAB file.
+  "imagenet": ["scipy"],
   # Conversion on Dataflow and gs:// paths in Beam.
   "gcp": ["apache-beam[gcp]~=2.77.0"],
   # CUDA libraries as wheels; the driver is the machine's.
@@ -49,7 +52,9 @@ EXTRAS["dev"] = [
   "hypothesis",
   "ruff",
   "setuptools>=77",  # tests build the wheel without a network
+  "tfrecord",  # a reader of our shards that is not TensorFlow
   *EXTRAS["demo"],
+  *EXTRAS["imagenet"],
   *EXTRAS["addons"],
   *EXTRAS["onnx"],
   *EXTRAS["torch-weights"],
@@ -81,6 +86,7 @@ setuptools.setup(
       "vggtf=vggtf.main:cli",
       "vggtf-convert=data_tools.convert:cli",
       "vggtf-verify=data_tools.verify:cli",
+      "vggtf-show=data_tools.show:cli",
       "vggtf-digits=data_tools.digits:cli",
     ]
   },

@@ -92,7 +92,7 @@ def test_sdist_can_be_built_from(built):
 def test_console_scripts_exist():
   text = (ROOT / "setup.py").read_text(encoding="utf-8")
   scripts = re.findall(r'"[\w-]+=([\w.]+):(\w+)"', text)
-  assert len(scripts) == 4
+  assert len(scripts) == 5
   for module, function in scripts:
     path = ROOT / f"{module.replace('.', '/')}.py"
     defined = {getattr(node, "name", None) for node in ast.parse(path.read_text("utf-8")).body}

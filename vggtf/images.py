@@ -65,8 +65,8 @@ def decode_crop(
   sub-pixel positions.
 
   Args:
-    encoded: a JPEG, 4:4:4 as the converter stores it: of halved chroma, the outermost columns of
-      a crop at the stored scale have their colour from inside the window alone.
+    encoded: a JPEG. Of halved chroma (originals; the converter writes 4:4:4), the outermost columns
+      of a crop at the stored scale have their colour from inside the window alone.
     size: int64 [2], its height and width.
     scale: int64, the smallest side that the crop is taken at.
     corner: float32 [2] in [0, 1): where the crop lies between the top left and bottom right.
