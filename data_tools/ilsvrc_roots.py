@@ -128,15 +128,12 @@ def read_files(layout: Layout, root: Root) -> Iterator[tuple[File, bytes]]:
   Raises:
     IntegrityError: the archive is damaged; it may come after sound files.
   """
-  path = layout.path(root.path)
   if root.path.endswith("/"):
     for file in list_files(layout, root):
-      yield (
-        file,
-        b"" if file.refused else storage.read_file(layout.path(os.fsdecode(*file.locator))),
-      )
+      path = layout.path(os.fsdecode(*file.locator))
+      yield file, b"" if file.refused else storage.read_file(path)
     return
-  for member, data in archive.stream_members(path, root.path):
+  for member, data in archive.stream_members(layout.path(root.path), root.path):
     if member.unsafe or not _is_hidden(member.name):
       refused = ("unsafe_member", member.unsafe) if member.unsafe else None
       yield File(f"{root.path}/{member.name}", (), refused), data

@@ -82,7 +82,7 @@ def open_source(arguments: argparse.Namespace) -> "ImageNet":
   roots["validation"] = ilsvrc_roots.find_validation(layout)
   numbered = _number_validation(layout, roots["validation"], arguments.val_labels, devkit)
   named = {getattr(layout, split): ilsvrc_roots.get_synsets(roots[split]) for split in IMAGES}
-  named = {**named, "the list of validation labels": set(numbered.values())}
+  named["the list of validation labels"] = set(numbered.values())
   where, synsets = ilsvrc_classes.find_synsets(layout, devkit, named)
   ilsvrc_classes.check(where, synsets, named, arguments.partial)
   if not arguments.partial and numbered and len(numbered) != IMAGES["validation"]:

@@ -245,11 +245,12 @@ def test_names_that_are_not_text(index):
   assert [member.name for member in index(bytes(data))] == ["\\xffbc.jpg"]
 
 
-@pytest.mark.parametrize("size", [b"\xff" * 12, b"\x80" + b"\xff" * 11])
-def test_hostile_sizes_end_in_an_error(index, size):
+@pytest.mark.parametrize("at", [0, 4])  # of no bytes, of some
+@pytest.mark.parametrize("size", [b"\xff" * 12, b"\xff" * 10 + b"\x80\x00", b"\x80" + b"\xff" * 11])
+def test_hostile_sizes_end_in_an_error(index, at, size):
   """A negative size makes tarfile go back, and round for ever."""
   data = bytearray(make_tar())
-  header = headers_of(data)[4]
+  header = headers_of(data)[at]
   data[header + 124 : header + 136] = size
   checksum = 256 + sum(data[header : header + 148]) + sum(data[header + 156 : header + BLOCK])
   data[header + 148 : header + 156] = b"%06o\0 " % checksum

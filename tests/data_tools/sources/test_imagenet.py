@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 
@@ -123,6 +124,18 @@ def test_boxes_are_clipped_or_left_out(layouts):
     open_source(layouts["archives"], "--no_boxes", "--clip_boxes")
 
 
+def test_boxes_of_other_classes_are_no_fault_of_a_part(content, write):
+  fewer = {key: files for key, files in content.train.items() if key != "n02092002"}
+  files = synthetic_ilsvrc.lay_out_archives(dataclasses.replace(content, train=fewer))
+  del files["ILSVRC2012_img_val.tar"], files["ILSVRC2012_devkit_t12.tar.gz"]
+  source = open_source(write(files))
+  assert len(source.classes()) == 3
+  assert {id_.split("/")[1] for id_ in list_all(source)[1]} == {"n03126707"}
+  whole = list_all(dataclasses.replace(source, partial=False))[1]
+  refused = {one.refused[0] for id_, one in whole.items() if "n02092002" in id_}
+  assert refused == {"box_unknown_class"}
+
+
 def test_archives_in_a_bucket(layouts, monkeypatch):
   monkeypatch.setattr(bucket.Bucket, "root", layouts["archives"].parent)
   local = open_source(layouts["archives"])
@@ -203,16 +216,19 @@ UNSAFE = (
   ("n3.JPEG", tarfile.SYMTYPE, b""),
   ("n4.JPEG", tarfile.LNKTYPE, b""),
   ("n5.JPEG", tarfile.BLKTYPE, b""),
+  ("../.n6.JPEG", tarfile.REGTYPE, b"x"),
 )
 
 
 def test_unsafe_members_are_refused(archives, content, write):
   inner = {f"{key}.tar": synthetic_ilsvrc.write_tar(files) for key, files in content.train.items()}
-  inner["n01440764.tar"] = add_members(inner["n01440764.tar"], *UNSAFE)
+  hidden = ("._n01440764_0.JPEG", tarfile.REGTYPE, b"x")
+  inner["n01440764.tar"] = add_members(inner["n01440764.tar"], *UNSAFE, hidden)
   outer = add_members(
     synthetic_ilsvrc.write_tar(inner),
     ("../n02012849.tar", tarfile.REGTYPE, b"x"),
     ("n02092002.tar", tarfile.SYMTYPE, b""),
+    ("../.n9.tar", tarfile.REGTYPE, b"x"),
     ("README", tarfile.REGTYPE, b"x"),
     ("._n02092002.tar", tarfile.REGTYPE, b"x"),
   )
@@ -220,24 +236,30 @@ def test_unsafe_members_are_refused(archives, content, write):
   validation = archives["ILSVRC2012_img_val.tar"]
   archives["ILSVRC2012_img_val.tar"] = add_members(validation, *UNSAFE[:3])
   items, _ = list_all(open_source(write(archives)))
+  assert not [id_ for id_ in items if "._" in id_]
   refused = {id_: item.refused[0] for id_, item in items.items() if item.refused}
   assert refused == {
     **{f"train/n01440764/n{at}.JPEG": "unsafe_member" for at in range(1, 6)},
+    "train/n01440764/.n6.JPEG": "unsafe_member",
     **{f"validation/n{at}.JPEG": "unsafe_member" for at in range(1, 4)},
     "train/n02012849.tar": "unsafe_member",
     "train/n02092002.tar": "unsafe_member",
+    "train/.n9.tar": "unsafe_member",
     "train/README": "no_class",
   }
 
 
-def test_files_beside_class_folders_are_refused(content, write):
+def test_files_beside_class_folders_are_refused(content, write, monkeypatch):
   files = synthetic_ilsvrc.lay_out_folders(content, class_folders=True)
   files |= {"train/notes": b"", "val/notes": b"", "train/.hidden": b"", "train/n01440764/.x": b""}
-  items, _ = list_all(open_source(write(files)))
-  assert {id_: item.refused[0] for id_, item in items.items() if item.refused} == {
-    "train/notes": "no_class",
-    "validation/notes": "no_class",
-  }
+  folder = write(files)
+  monkeypatch.setattr(bucket.Bucket, "root", folder.parent)
+  for place in (folder, f"bucket://{folder.name}"):
+    items, _ = list_all(open_source(place))
+    assert {id_: item.refused[0] for id_, item in items.items() if item.refused} == {
+      "train/notes": "no_class",
+      "validation/notes": "no_class",
+    }
 
 
 def test_class_archive_twice(archives, write):
@@ -408,6 +430,10 @@ def test_counts_of_the_whole(whole, words):
   source = dataclasses.replace(source, train_images=exact)
   counts |= {("train", labels[key]): number for key, number in exact.items()}
   source.check_counts(counts)
+  first, last = (labels[key] for key in (min(exact, key=lambda key: -exact[key]), list(words)[-1]))
+  moved = counts | {("train", first): 1299, ("train", last): 1}
+  with pytest.raises(errors.IntegrityError, match=r"has 1299 of 1300.* has 1 of 0"):
+    source.check_counts(moved)
   dataclasses.replace(source, partial=True).check_counts({("train", 0): 1})
 
 
@@ -423,11 +449,14 @@ def test_images_and_labels_that_do_not_pair_up(whole):
   )
   with pytest.raises(errors.RejectedInputError, match=said):
     list(source.list_items(root))
+  fewer = dataclasses.replace(source, numbered={2: 0, 50_001: 0, 50_002: 1})
+  os.remove(os.path.join(source.layout.root, "val/x"))
+  with pytest.raises(errors.RejectedInputError, match=r"1 of 3 labels have no image.*0 images"):
+    list(fewer.list_items(root))
   part = dataclasses.replace(source, partial=True)
   assert {item.id: item.refused and item.refused[0] for item in part.list_items(root)} == {
     "validation/ILSVRC2012_val_00000002.JPEG": None,
     "validation/ILSVRC2012_val_00050001.JPEG": "no_label",
-    "validation/x": "no_label",
   }
 
 
