@@ -116,9 +116,7 @@ def read_range(path: str, offset: int, size: int, name: str) -> bytes:
     IntegrityError: the file ends before.
     OSError: it cannot be read.
   """
-  with storage.open_file(path) as file:
-    file.seek(offset)
-    data = file.read(size)
+  data = storage.read_range(path, offset, size)
   if len(data) != size:
     raise errors.IntegrityError(
       f"{name}: {len(data)} of {size} bytes at byte {offset} of its archive, which is shorter than "

@@ -1,6 +1,9 @@
 """One set of functions for a local folder and a bucket: the same results, the same errors."""
 
+import io
 import os
+import sys
+import types
 
 import pytest
 
@@ -27,6 +30,31 @@ def test_written_files_are_listed_and_read(folder):
   with storage.open_file(path) as file:
     file.seek(1)
     assert file.read(1) == b"2"
+
+
+def test_ranges_are_read(folder):
+  path = storage.join(folder, "a")
+  storage.write_file(path, b"0123456789")
+  assert storage.read_range(path, 3, 4) == b"3456"
+  assert storage.read_range(path, 8, 4) == b"89"
+  with pytest.raises(FileNotFoundError):
+    storage.read_range(storage.join(folder, "b"), 0, 1)
+
+
+def test_range_of_a_google_bucket_fetches_no_more(monkeypatch):
+  """Beam's own buffer is 16 MiB; this is its client's documented argument, without a network."""
+  asked = []
+
+  class Client:
+    def open(self, path, read_buffer_size):
+      asked.append((path, read_buffer_size))
+      return io.BytesIO(b"0123456789")
+
+  monkeypatch.setitem(sys.modules, "apache_beam.io.gcp.gcsio", types.SimpleNamespace(GcsIO=Client))
+  storage._make_gcs_client.cache_clear()
+  assert storage.read_range("gs://bucket/a.tar", 2, 3) == b"234"
+  assert asked == [("gs://bucket/a.tar", 3)]
+  storage._make_gcs_client.cache_clear()
 
 
 def test_writing_again_replaces(folder):
