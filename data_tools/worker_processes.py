@@ -23,7 +23,9 @@ DIED = (
   "memory is short"
 )
 _PATIENCE = 10.0  # seconds in which Beam notices by itself that a worker at work is gone
-_BEAMS_THREAD = "run_worker"
+_WORKER_THREAD = "run_worker"
+# They end with the connection to a worker; Beam tells the main thread of it, too.
+_READING_THREADS = ("read_grpc_client_inputs", "beam_control_read")
 
 
 def make_runner(options: PipelineOptions) -> FnApiRunner:
@@ -60,7 +62,10 @@ def watch() -> Iterator[None]:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
   def notice(arguments: threading.ExceptHookArgs):
-    if arguments.thread is None or arguments.thread.name != _BEAMS_THREAD:
+    name = arguments.thread.name if arguments.thread else ""
+    if name.startswith(_READING_THREADS):
+      return
+    if name != _WORKER_THREAD:
       before(arguments)
     elif not timers:
       timers.append(threading.Timer(_PATIENCE, interrupt))
