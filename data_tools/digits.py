@@ -10,7 +10,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from data_tools import flags, scanned_digits, storage
+from data_tools import flags, storage
+from data_tools.listing import scanned_digits
 from data_tools.staging import stage
 from vggtf import errors
 

@@ -16,7 +16,7 @@ PACKAGES = ("vggtf", "data_tools")
 # From the roof to the ground; an import goes down, at least one floor. The rows of data_tools stand
 # on top so that nothing of vggtf may import it, and ONLY keeps it from all but the ground.
 FLOORS = (
-  ("convert", "verify", "digits"),
+  ("convert", "verify", "show", "digits"),
   ("sources",),
   ("data_tools",),
   ("main",),
@@ -35,6 +35,7 @@ GROUND = {"errors", "schema", "records", "manifest", "vggtf"}
 ONLY = {
   "convert": GROUND | {"data_tools"},
   "verify": GROUND | {"data_tools"},
+  "show": GROUND | {"data_tools"},
   "digits": GROUND | {"data_tools"},
   "sources": GROUND | {"data_tools"},
   "data_tools": GROUND,

@@ -12,7 +12,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from data_tools import sharding, storage, tree
+from data_tools import sharding, storage
+from data_tools.listing import tree
 from data_tools.source import Item
 from vggtf import errors
 

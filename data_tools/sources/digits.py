@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 
-from data_tools import scanned_digits
+from data_tools.listing import scanned_digits
 from data_tools.source import Item
 from vggtf import errors
 

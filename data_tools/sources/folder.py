@@ -11,9 +11,10 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 
-from data_tools import hold_out, image_list, storage, tree
-from data_tools.class_text import read_texts
-from data_tools.hold_out import HoldOut
+from data_tools import storage
+from data_tools.listing import hold_out, image_list, tree
+from data_tools.listing.class_text import read_texts
+from data_tools.listing.hold_out import HoldOut
 from data_tools.source import Item
 from vggtf import errors
 

@@ -16,7 +16,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from data_tools import (
+from data_tools import storage
+from data_tools.listing import (
   archive,
   ilsvrc_boxes,
   ilsvrc_classes,
@@ -25,12 +26,11 @@ from data_tools import (
   ilsvrc_layout,
   ilsvrc_roots,
   ilsvrc_sums,
-  storage,
 )
-from data_tools.class_text import read_texts
-from data_tools.ilsvrc_devkit import Devkit
-from data_tools.ilsvrc_layout import Layout
-from data_tools.ilsvrc_roots import File, Root
+from data_tools.listing.class_text import read_texts
+from data_tools.listing.ilsvrc_devkit import Devkit
+from data_tools.listing.ilsvrc_layout import Layout
+from data_tools.listing.ilsvrc_roots import File, Root
 from data_tools.source import Annotation, Item
 from vggtf import errors
 

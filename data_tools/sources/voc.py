@@ -12,10 +12,11 @@ import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from data_tools import annotation, image_sets, storage, voc_layout
-from data_tools.image_sets import Truth
+from data_tools import storage
+from data_tools.listing import annotation, image_sets, voc_layout
+from data_tools.listing.image_sets import Truth
+from data_tools.listing.voc_layout import OTHER, SPLITS, TASKS
 from data_tools.source import Annotation, Item
-from data_tools.voc_layout import OTHER, SPLITS, TASKS
 
 
 def add_flags(parser: argparse.ArgumentParser):

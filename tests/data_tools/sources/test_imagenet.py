@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 
-from data_tools import ilsvrc_meta, ilsvrc_sums
+from data_tools.listing import ilsvrc_meta, ilsvrc_sums
 from data_tools.source import Annotation, Item
 from data_tools.sources import imagenet
 from tests.data_tools import bucket, synthetic_ilsvrc
