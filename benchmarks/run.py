@@ -23,9 +23,9 @@ import sys
 import rich.console
 import rich.table
 
-NAMES = ("input", "step")
+NAMES = ("convert", "input", "step")
 OUTPUT = pathlib.Path(__file__).parents[1] / "build" / "benchmarks"
-PACKAGES = ("tensorflow", "torch", "numpy")
+PACKAGES = ("tensorflow", "torch", "numpy", "apache-beam", "pillow", "simplejpeg")
 # Of the environment and of the processor's flags, what decides how fast a convolution can be.
 SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 FLAGS = ("avx", "avx2", "fma", "f16c", "avx512", "avx_vnni", "amx")

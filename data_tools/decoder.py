@@ -19,7 +19,9 @@ from data_tools.renditions import Rendered, Rendition, Wanted
 from vggtf import errors
 
 TIMEOUT = 60.0  # seconds for one image
-MEMORY = 4 << 30  # bytes of address space: twice what the worst image of 100 million pixels takes
+# Bytes of address space. A progressive CMYK scan takes 35 for each of its pixels where its original
+# size is stored and measured too, a photo at the usual scales 10; the libraries take 100 MiB.
+MEMORY, MEMORY_PER_PIXEL = 512 << 20, 40
 _COMMAND = (sys.executable, "-m", "data_tools.decoder_process")
 _ATTEMPTS = 2  # a process can be killed, or its machine suspended, without any fault of the image
 _GRACE = 30.0  # seconds beyond the time limit: to start, and to be killed by it
@@ -42,7 +44,7 @@ class Decoder:
     self,
     wanted: Wanted,
     timeout: float = TIMEOUT,
-    memory: int = MEMORY,
+    memory: int | None = None,
     command: Sequence[str] = _COMMAND,
   ):
     """Keeps what the child is to be told.
@@ -50,10 +52,12 @@ class Decoder:
     Args:
       wanted: what to make of every image.
       timeout: seconds for one image.
-      memory: bytes of address space that the child may take.
+      memory: bytes of address space that the child may take; by default, what any image of
+        `wanted.max_pixels` needs.
       command: starts the child.
     """
     self._command = command
+    memory = memory or MEMORY + MEMORY_PER_PIXEL * wanted.max_pixels
     self._told = {"wanted": dataclasses.asdict(wanted), "timeout": timeout, "memory": memory}
     self._stop = None
 

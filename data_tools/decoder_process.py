@@ -16,8 +16,11 @@ import socket
 import struct
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
+
+from PIL import Image
 
 from data_tools import pixels, renditions
 
@@ -31,6 +34,7 @@ def main(render: Callable[..., renditions.Rendered] = renditions.render):
     render: what to call for each image.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
+  warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we have a limit of our own
   told = json.loads(sys.argv[1])
   told["wanted"]["scales"] = tuple(told["wanted"]["scales"])
   wanted = renditions.Wanted(**told["wanted"])
