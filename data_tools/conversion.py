@@ -5,14 +5,13 @@ memory holds one at a time, whatever the size of the shard.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
 
 from data_tools import pixels, sharding, statistics
 from data_tools.decoder import Decoder
-from data_tools.options import Options
+from data_tools.job import Job
+from data_tools.members import Members
 from data_tools.parts import Note, ShardResult
 from data_tools.progress import Tally
 from data_tools.renditions import Rendered
@@ -23,50 +22,6 @@ from vggtf import errors, schema
 STATISTICS_SPLIT = "train"
 _ABOUT_ONE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError)
 _HASH_MODULUS = 1 << 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """What all shards of a conversion have in common; it travels to the workers.
-
-  Attributes:
-    source: lists and reads the images.
-    classes: (class key, readable name) in label order.
-    options: of the conversion.
-    folder: where the data set grows; every worker must be able to write there.
-  """
-
-  source: Source
-  classes: tuple[tuple[str, str], ...]
-  options: Options
-  folder: str
-
-
-class Members:
-  """What belongs in one shard: its items in their order, and the annotations of each."""
-
-  def __init__(self, members: Iterable[Item | Annotation]):
-    """Sorts them.
-
-    Raises:
-      RejectedInputError: two items, or two annotations, have one id.
-    """
-    members = list(members)
-    items = [member for member in members if isinstance(member, Item)]
-    self.items = sorted(items, key=lambda item: sharding.order(item.id))
-    annotations = [member for member in members if isinstance(member, Annotation)]
-    self.annotations = {annotation.id: annotation for annotation in annotations}
-    _refuse_doubles(items, "image")
-    _refuse_doubles(annotations, "annotation")
-
-  def digest(self) -> str:
-    """Returns a hash of all that listing knows of them, in hex."""
-    digest = hashlib.sha256()
-    for item in self.items:
-      digest.update(repr((item, self.annotations.get(item.id))).encode())
-    for id_ in sorted(self.annotations):
-      digest.update(repr(self.annotations[id_]).encode())
-    return digest.hexdigest()
 
 
 def convert_shard(
@@ -173,18 +128,6 @@ class _Shard:
       boxed=self._boxed,
       boxes=self._boxes,
     )
-
-
-def _refuse_doubles(members: Sequence[Item | Annotation], what: str):
-  seen: dict[str, str] = {}
-  for member in members:
-    if member.id in seen:
-      first, second = sorted((seen[member.id], member.origin))
-      raise errors.RejectedInputError(
-        f"the {what} id {member.id!r} is used twice, by {first} and {second}; expected unique ids: "
-        "rename or remove one of them"
-      )
-    seen[member.id] = member.origin
 
 
 def _read(item: Item, source: Source) -> bytes:

@@ -14,15 +14,14 @@ Input and output can be gs:// paths. All of Beam's options are understood too, f
   --direct_num_workers=8 --direct_running_mode=multi_processing
 """
 
-import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
 
 from data_tools import flags, source, storage
+from data_tools.job import Job
 from data_tools.options import Options, parse_scales, parse_shards
-from vggtf import errors, manifest
+from vggtf import errors
 
 
 def cli() -> int:
@@ -56,88 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     max_reject_fraction=parsed.max_reject_fraction,
     damaged_jpeg=parsed.damaged_jpeg,
   )
-  from data_tools import runner  # Beam takes a second to import: not before --help
+  from data_tools import delivery, runner  # Beam takes a second to import: not before --help
 
   beam_options = runner.parse_options(rest, parser.flag_names())
   opened = module.open_source(parsed)
   output = storage.absolute(parsed.output)
   _check_splits(opened.splits(), options)
   _check_apart(getattr(parsed, "input", None), output)
-  from data_tools.conversion import Job
-
   job = Job(opened, tuple(opened.classes()), options, output)
-  if parsed.resume and _is_complete(job):
-    print(f"convert: {output} is complete", file=sys.stderr)
-    return 0
-  with _stage(output, parsed) as folder:
-    _convert(dataclasses.replace(job, folder=folder), beam_options, output)
-  print(f"convert: wrote {output}", file=sys.stderr)
+  delivery.deliver(job, beam_options, parsed.overwrite, parsed.resume)
   return 0
-
-
-def _is_complete(job) -> bool:
-  from data_tools import parts, publication
-
-  path = storage.join(job.folder, manifest.NAME)
-  if not storage.is_file(path):
-    return False
-  content = manifest.from_json(storage.read_file(path).decode(), path)
-  before = content.options | {"libraries": content.libraries}
-  described = publication.describe(job)
-  different = parts.find_difference(before, described.pop("options") | described)
-  if different:
-    raise errors.UsageError(
-      f"--resume: {job.folder} is complete, with {different}; choose another --output, or replace "
-      "it with --overwrite alone"
-    )
-  return True
-
-
-def _stage(output: str, parsed) -> contextlib.AbstractContextManager[str]:
-  from data_tools import parts, staging
-
-  if not storage.is_remote(output):
-    return staging.stage(output, parsed.overwrite, parsed.resume, parts.exist)
-  if parsed.overwrite:
-    raise errors.UsageError(
-      f"--overwrite: {output} lies in a bucket, where nothing can be replaced in one step; choose "
-      "another --output"
-    )
-  return staging.stage_remote(output, parsed.resume)
-
-
-def _convert(job, beam_options, output: str):
-  from rich.console import Console
-
-  from data_tools import parts, pipeline, progress, publication, report, runner
-  from data_tools.shard_file import remove_orphans
-
-  console = Console()
-  identity = publication.describe(job)
-  del identity["options"]["max_reject_fraction"]  # decides nothing about the bytes
-  parts.claim(job.folder, identity)
-  rejected = storage.join(job.folder, publication.REJECTED)
-  storage.remove_files([rejected])  # of an earlier attempt
-  try:
-    with progress.report_progress(job.folder):
-      runner.run(beam_options, lambda beam: pipeline.build(beam, job))
-  except errors.RejectedInputError as error:
-    if not storage.is_file(rejected):
-      raise
-    report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
-    kept = f"{output}.{publication.REJECTED}"
-    storage.write_file(kept, storage.read_file(rejected))
-    raise errors.RejectedInputError(
-      f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
-    ) from None
-  path = storage.join(job.folder, manifest.NAME)
-  content = manifest.from_json(storage.read_file(path).decode(), path)
-  report.print_summary(console, content)
-  report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
-  report.print_notes(console, publication.read_notes(job.folder, publication.REPAIRED), "repair")
-  remove_orphans(job.folder)
-  parts.remove(job.folder)
-  storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
 
 
 def _peek_source(arguments: list[str]) -> str:

@@ -14,8 +14,10 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from data_tools import parts, progress, publication, sharding
-from data_tools.conversion import Job, Members, convert_shard
+from data_tools.conversion import convert_shard
 from data_tools.decoder import Decoder
+from data_tools.job import Job
+from data_tools.members import Members
 from data_tools.options import Options
 from data_tools.renditions import Wanted
 from data_tools.source import Annotation, Item, Source

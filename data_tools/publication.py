@@ -9,7 +9,7 @@ import numpy as np
 
 import vggtf
 from data_tools import pixels, sharding, statistics, storage, tfds_metadata
-from data_tools.conversion import Job
+from data_tools.job import Job
 from data_tools.parts import Note, ShardResult
 from vggtf import errors, manifest
 

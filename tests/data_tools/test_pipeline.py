@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from data_tools import pipeline, runner
-from data_tools.conversion import Job
+from data_tools.job import Job
 from data_tools.options import Options
 from data_tools.source import Annotation, Item
 from vggtf import errors, manifest

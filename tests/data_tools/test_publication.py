@@ -7,7 +7,7 @@ import json
 import pytest
 
 from data_tools import publication
-from data_tools.conversion import Job
+from data_tools.job import Job
 from data_tools.options import Options
 from data_tools.parts import Note, ShardResult
 from data_tools.statistics import Moments

@@ -1,0 +1,90 @@
+"""A whole conversion, from a listing to a data set in its place, and the report of it."""
+
+import contextlib
+import dataclasses
+import sys
+
+from rich.console import Console
+
+from data_tools import parts, pipeline, progress, publication, report, runner, staging, storage
+from data_tools.job import Job
+from data_tools.shard_file import remove_orphans
+from vggtf import errors, manifest
+
+
+def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
+  """Converts a source; `job.folder` is the data set's place, whole or untouched afterwards.
+
+  Args:
+    job: the conversion.
+    beam_options: from `runner.parse_options`.
+    overwrite: whether a data set there may be replaced, once the new one is complete.
+    resume: whether to go on with what a broken-off run has finished; nothing is done if it was
+      finished.
+
+  Raises:
+    VggtfError: as the error says; nothing is published then.
+  """
+  output = job.folder
+  if resume and _is_complete(job):
+    print(f"convert: {output} is complete", file=sys.stderr)
+    return
+  with _stage(output, overwrite, resume) as folder:
+    _convert(dataclasses.replace(job, folder=folder), beam_options, output)
+  print(f"convert: wrote {output}", file=sys.stderr)
+
+
+def _is_complete(job: Job) -> bool:
+  path = storage.join(job.folder, manifest.NAME)
+  if not storage.is_file(path):
+    return False
+  content = manifest.from_json(storage.read_file(path).decode(), path)
+  before = content.options | {"libraries": content.libraries}
+  described = publication.describe(job)
+  different = parts.find_difference(before, described.pop("options") | described)
+  if different:
+    raise errors.UsageError(
+      f"--resume: {job.folder} is complete, with {different}; choose another --output, or replace "
+      "it with --overwrite alone"
+    )
+  return True
+
+
+def _stage(output: str, overwrite: bool, resume: bool) -> contextlib.AbstractContextManager[str]:
+  if not storage.is_remote(output):
+    return staging.stage(output, overwrite, resume, parts.exist)
+  if overwrite:
+    raise errors.UsageError(
+      f"--overwrite: {output} lies in a bucket, where nothing can be replaced in one step; choose "
+      "another --output"
+    )
+  return staging.stage_remote(output, resume)
+
+
+def _convert(job: Job, beam_options, output: str):
+  console = Console()
+  identity = publication.describe(job)
+  del identity["options"]["max_reject_fraction"]  # decides nothing about the bytes
+  parts.claim(job.folder, identity)
+  rejected = storage.join(job.folder, publication.REJECTED)
+  storage.remove_files([rejected])  # of an earlier attempt
+  try:
+    with progress.report_progress(job.folder):
+      runner.run(beam_options, lambda beam: pipeline.build(beam, job))
+  except errors.RejectedInputError as error:
+    if not storage.is_file(rejected):
+      raise
+    report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
+    kept = f"{output}.{publication.REJECTED}"
+    storage.write_file(kept, storage.read_file(rejected))
+    raise errors.RejectedInputError(
+      f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
+    ) from None
+  path = storage.join(job.folder, manifest.NAME)
+  content = manifest.from_json(storage.read_file(path).decode(), path)
+  report.print_summary(console, content)
+  report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
+  report.print_notes(console, publication.read_notes(job.folder, publication.REPAIRED), "repair")
+  remove_orphans(job.folder)
+  parts.remove(job.folder)
+  storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
