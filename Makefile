@@ -4,12 +4,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/python -m
 QUICKSTART := build/quickstart
+DATAFLOW := build/dataflow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint bench clean
+.PHONY: help setup quickstart test test-slow test-dataflow lint bench clean
 
 help: ## Show these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(READY) ## Make .venv with the tested set of packages
 
@@ -42,6 +43,18 @@ test: $(READY) ## Run the tests that need no data, no accelerator and no network
 
 test-slow: $(READY) ## Run the tests that take minutes or gigabytes
 	$(RUN) pytest -m slow
+
+# No TensorFlow here: what Dataflow's workers get has none either.
+test-dataflow: $(DATAFLOW)/.ready ## Translate the conversion for Dataflow, without an account
+	$(DATAFLOW)/bin/python -m pytest tests/data_tools/test_dataflow.py
+
+$(DATAFLOW)/.ready: setup.py constraints.txt
+	@rm -f $@
+	$(PYTHON) -m venv --clear $(DATAFLOW)
+	$(DATAFLOW)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt 'apache-beam[gcp]~=2.77.0' build defusedxml google-crc32c numpy pillow \
+	  protobuf pytest pytest-timeout rich scipy setuptools simplejpeg
+	@touch $@
 
 lint: $(READY) ## Check style and layout
 	$(VENV)/bin/ruff check .

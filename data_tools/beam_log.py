@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -23,38 +23,37 @@ def print_nothing():
   sdk_worker.print = lambda *_, **__: None
 
 
-class HeldErrors(logging.Filter):
+class HeldErrors:
   """Keeps errors back that a runner logs, until it is known whether its exception says it all."""
 
   def __init__(self):
-    super().__init__()
-    self._records: list[logging.LogRecord] = []
-
-  def filter(self, record: logging.LogRecord) -> bool:
-    """Returns whether the record is to be shown now."""
-    # A portable runner repeats on the root logger what its job has logged.
-    if record.levelno < logging.ERROR or record.name.partition(".")[0] not in (
-      "apache_beam",
-      "root",
-    ):
-      return True
-    self._records.append(record)
-    return False
+    self._held: list[tuple[logging.Handler, logging.LogRecord]] = []
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
     """Keeps errors back while the block runs, and shows them at its end but for `forget`."""
-    handlers = list(logging.root.handlers)
-    for handler in handlers:
-      handler.addFilter(self)
+    filters = [(handler, self._make_filter(handler)) for handler in logging.root.handlers]
+    for handler, filter_ in filters:
+      handler.addFilter(filter_)
     try:
       yield
     finally:
-      for handler in handlers:
-        handler.removeFilter(self)
-      for record in self._records:
-        logging.root.handle(record)
+      for handler, filter_ in filters:
+        handler.removeFilter(filter_)
+      for handler, record in self._held:
+        handler.handle(record)
 
   def forget(self):
     """Drops what was kept back."""
-    self._records.clear()
+    self._held.clear()
+
+  def _make_filter(self, handler: logging.Handler) -> Callable[[logging.LogRecord], bool]:
+    def show(record: logging.LogRecord) -> bool:
+      # A portable runner repeats on the root logger what its job has logged.
+      of_beam = record.name.partition(".")[0] in ("apache_beam", "root")
+      if record.levelno < logging.ERROR or not of_beam:
+        return True
+      self._held.append((handler, record))
+      return False
+
+    return show

@@ -1,11 +1,17 @@
 """Beam's options without its forgiveness, its downloads and its exception types."""
 
+import logging
+import re
+
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from data_tools import runner
+from data_tools import beam_log, runner, worker_processes
 from vggtf import errors
+
+# In docs/runners.md, of other programs: docker, pip and Beam's services.
+OTHERS = {"file", "tag", "service_port", "port", "worker_pool", "worker_machine_type"}
 
 
 @pytest.mark.parametrize("given", [[], ["--runner=DirectRunner"], ["--runner", "direct"]])
@@ -86,3 +92,55 @@ def test_dead_worker_and_interrupt_are_no_bugs():
   assert "a worker process died" in str(dead)
   interrupt = RuntimeError("KeyboardInterrupt [while running 'WriteShards']")
   assert type(runner.recover(interrupt)) is KeyboardInterrupt
+
+
+def test_local_paths_are_refused_for_dataflow_alone():
+  far = runner.parse_options(["--runner=DataflowRunner"], ())
+  with pytest.raises(errors.UsageError, match=r"--output=/out: Dataflow's workers cannot reach it"):
+    runner.refuse_local_paths(far, {"--input": "gs://bucket/in", "--output": "/out"})
+  runner.refuse_local_paths(runner.parse_options([], ()), {"--output": "/out"})
+
+
+def test_dry_run_is_dataflows_alone():
+  assert runner.is_dry_run(runner.parse_options(["--runner=DataflowRunner", "--dry_run=True"], ()))
+  assert not runner.is_dry_run(runner.parse_options(["--runner=DataflowRunner"], ()))
+  assert not runner.is_dry_run(runner.parse_options(["--dry_run=True"], ()))
+
+
+def test_held_errors_are_shown_or_forgotten(caplog):
+  log = logging.getLogger("apache_beam.runners.common")
+  held = beam_log.HeldErrors()
+  before = len(logging.root.handlers)
+  with held.hold():
+    log.error("said thrice")
+    log.warning("a disk is slow")
+    assert caplog.messages == ["a disk is slow"]
+  assert caplog.messages == ["a disk is slow", "said thrice"]
+  caplog.clear()
+  with held.hold():
+    log.error("said thrice")
+    held.forget()
+  assert caplog.messages == []
+  assert len(logging.root.handlers) == before
+
+
+def test_every_flag_of_the_documentation_exists(repository):
+  text = (repository / "docs" / "runners.md").read_text()
+  commands = re.findall(r"data_tools\.convert (.+)", text.replace("\\\n", " "))
+  assert len(commands) == 7
+  for command in commands:
+    given = [word for word in command.split() if word != "$ARGS"]
+    own = [word for word in given if word.startswith(("--source", "--input", "--output"))]
+    options = runner.parse_options([word for word in given if word not in own], ())
+    assert options.get_all_options()
+  known = {*runner.parse_options([], ()).get_all_options(), *OTHERS}
+  named = set(re.findall(r"--([a-z][a-z_]+[a-z])", text))
+  assert not named - known - {"source", "input", "output", "shards", "max_pixels", "resume"}
+
+
+@pytest.mark.slow
+def test_worker_that_does_not_start_ends_the_run(monkeypatch):
+  monkeypatch.setattr(worker_processes.sys, "executable", "/bin/false")
+  options = runner.parse_options(["--direct_running_mode=multi_processing"], ())
+  with pytest.raises(errors.EnvironmentFault, match="a worker process died"):
+    runner.run(options, lambda p: p | beam.Create(["x"]) | beam.Map(refuse))
