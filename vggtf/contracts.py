@@ -33,9 +33,16 @@ class Batch(NamedTuple):
 
 
 class Outputs(NamedTuple):
-  """What a model computes. logits: float32 [N, classes]."""
+  """What a model computes.
+
+  logits: float32 [N, classes].
+  auxiliary: float32 [N, classes] logits of heads that only help in training (GoogLeNet's).
+  features: float32 [N, D], the activations before the last layer, for losses that compare them.
+  """
 
   logits: tf.Tensor
+  auxiliary: tuple[tf.Tensor, ...] = ()
+  features: tf.Tensor | None = None
 
 
 @dataclasses.dataclass
