@@ -7,13 +7,14 @@ import os
 import numpy as np
 import pytest
 
-from data_tools import pixels, renditions, sharding, statistics
+from data_tools import pixels, sharding, statistics
 from data_tools.conversion import convert_shard
 from data_tools.job import Job
 from data_tools.members import Members
 from data_tools.options import Options
 from data_tools.progress import Tally
 from data_tools.source import Annotation, Item
+from tests.data_tools.rendering import Here
 from vggtf import errors, records, schema
 
 CLASSES = (("n01", "tench"), ("n02", "goldfish"))
@@ -34,17 +35,6 @@ class Memory:
 
 def item(id_, label=0, **more):
   return Item(id_, "train", label, f"from {id_}", (), **more)
-
-
-class Here:
-  """Renders in this process; tests/data_tools/test_decoder.py is about the other one."""
-
-  def __init__(self, options):
-    names = ("scales", "quality", "max_pixels", "upscale", "damaged_jpeg")
-    self._wanted = renditions.Wanted(**{name: getattr(options, name) for name in names})
-
-  def render(self, data, measure):
-    return renditions.render(data, self._wanted, measure)
 
 
 @pytest.fixture
