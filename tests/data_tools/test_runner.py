@@ -1,13 +1,12 @@
 """Beam's options without its forgiveness, its downloads and its exception types."""
 
-import logging
 import re
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from data_tools import beam_log, runner, worker_processes
+from data_tools import runner
 from vggtf import errors
 
 # In docs/runners.md, of other programs: docker, pip and Beam's services.
@@ -107,23 +106,6 @@ def test_dry_run_is_dataflows_alone():
   assert not runner.is_dry_run(runner.parse_options(["--dry_run=True"], ()))
 
 
-def test_held_errors_are_shown_or_forgotten(caplog):
-  log = logging.getLogger("apache_beam.runners.common")
-  held = beam_log.HeldErrors()
-  before = len(logging.root.handlers)
-  with held.hold():
-    log.error("said thrice")
-    log.warning("a disk is slow")
-    assert caplog.messages == ["a disk is slow"]
-  assert caplog.messages == ["a disk is slow", "said thrice"]
-  caplog.clear()
-  with held.hold():
-    log.error("said thrice")
-    held.forget()
-  assert caplog.messages == []
-  assert len(logging.root.handlers) == before
-
-
 def test_every_flag_of_the_documentation_exists(repository):
   text = (repository / "docs" / "runners.md").read_text()
   commands = re.findall(r"data_tools\.convert (.+)", text.replace("\\\n", " "))
@@ -136,11 +118,3 @@ def test_every_flag_of_the_documentation_exists(repository):
   known = {*runner.parse_options([], ()).get_all_options(), *OTHERS}
   named = set(re.findall(r"--([a-z][a-z_]+[a-z])", text))
   assert not named - known - {"source", "input", "output", "shards", "max_pixels", "resume"}
-
-
-@pytest.mark.slow
-def test_worker_that_does_not_start_ends_the_run(monkeypatch):
-  monkeypatch.setattr(worker_processes.sys, "executable", "/bin/false")
-  options = runner.parse_options(["--direct_running_mode=multi_processing"], ())
-  with pytest.raises(errors.EnvironmentFault, match="a worker process died"):
-    runner.run(options, lambda p: p | beam.Create(["x"]) | beam.Map(refuse))
