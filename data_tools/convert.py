@@ -55,11 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     max_reject_fraction=parsed.max_reject_fraction,
     damaged_jpeg=parsed.damaged_jpeg,
   )
-  from data_tools import delivery, runner  # Beam takes a second to import: not before --help
+  from data_tools import runner  # Beam takes a second to import: not before --help
 
   beam_options = runner.parse_options(rest, parser.flag_names())
-  opened = module.open_source(parsed)
+  from data_tools import delivery  # imports Beam too, which runner has made quiet
+
   output = storage.absolute(parsed.output)
+  places = {"--input": getattr(parsed, "input", None), "--output": output}
+  runner.refuse_local_paths(beam_options, {flag: path for flag, path in places.items() if path})
+  opened = module.open_source(parsed)
   _check_splits(opened.splits(), options)
   _check_apart(getattr(parsed, "input", None), output)
   job = Job(opened, tuple(opened.classes()), options, output)

@@ -25,12 +25,7 @@ MEMORY, MEMORY_PER_PIXEL = 512 << 20, 40
 _COMMAND = (sys.executable, "-m", "data_tools.decoder_process")
 _ATTEMPTS = 2  # a process can be killed, or its machine suspended, without any fault of the image
 _GRACE = 30.0  # seconds beyond the time limit: to start, and to be killed by it
-_SETTINGS = {
-  "OPENBLAS_NUM_THREADS": "1",  # sums of three colours are no work for many
-  # glibc: keep the memory of one picture for the next, instead of asking the kernel for new pages.
-  "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-  "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-}
+_SETTINGS = {"OPENBLAS_NUM_THREADS": "1"}  # sums of three colours are no work for many
 
 
 class Decoder:

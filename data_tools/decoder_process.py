@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from data_tools import pixels, renditions
+from data_tools import malloc, pixels, renditions
 
 _LENGTH = struct.Struct("<I")
 
@@ -39,6 +39,7 @@ def main(render: Callable[..., renditions.Rendered] = renditions.render):
   told["wanted"]["scales"] = tuple(told["wanted"]["scales"])
   wanted = renditions.Wanted(**told["wanted"])
   _limit_memory(told["memory"])
+  malloc.keep_freed_memory()
   with (
     socket.socket(fileno=told["socket"]) as connection,
     connection.makefile("rb") as incoming,

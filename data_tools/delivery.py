@@ -26,7 +26,11 @@ def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
     VggtfError: as the error says; nothing is published then.
   """
   output = job.folder
-  if resume and _is_complete(job):
+  if runner.is_dry_run(beam_options):
+    runner.run(beam_options, lambda beam: pipeline.build(beam, job))
+    print("convert: --dry_run: translated for Dataflow; nothing was converted", file=sys.stderr)
+    return
+  if resume and _is_complete(job, overwrite):
     print(f"convert: {output} is complete", file=sys.stderr)
     return
   with _stage(output, overwrite, resume) as folder:
@@ -34,7 +38,7 @@ def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
   print(f"convert: wrote {output}", file=sys.stderr)
 
 
-def _is_complete(job: Job) -> bool:
+def _is_complete(job: Job, overwrite: bool) -> bool:
   path = storage.join(job.folder, manifest.NAME)
   if not storage.is_file(path):
     return False
@@ -42,12 +46,12 @@ def _is_complete(job: Job) -> bool:
   before = content.options | {"libraries": content.libraries}
   described = publication.describe(job)
   different = parts.find_difference(before, described.pop("options") | described)
-  if different:
+  if different and not overwrite:
     raise errors.UsageError(
       f"--resume: {job.folder} is complete, with {different}; choose another --output, or replace "
-      "it with --overwrite alone"
+      "it with --overwrite"
     )
-  return True
+  return not different
 
 
 def _stage(output: str, overwrite: bool, resume: bool) -> contextlib.AbstractContextManager[str]:

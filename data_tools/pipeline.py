@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from data_tools import parts, progress, publication, sharding
+from data_tools import malloc, parts, progress, publication, sharding
 from data_tools.conversion import convert_shard
 from data_tools.decoder import Decoder
 from data_tools.job import Job
@@ -93,6 +93,7 @@ class WriteShard(beam.DoFn):
 
   def setup(self):
     """Makes the process that decodes for this worker."""
+    malloc.keep_freed_memory()
     options = self._job.options
     self._decoder = Decoder(
       Wanted(

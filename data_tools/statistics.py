@@ -6,6 +6,8 @@ import numpy as np
 
 from vggtf import manifest
 
+_BLOCK = 1 << 20  # pixels
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
@@ -48,15 +50,20 @@ class Moments:
 def measure(rgb: np.ndarray) -> Moments:
   """Returns the moments of uint8 [h, w, 3].
 
-  The product runs in float64, whose sums of whole numbers are exact below 2^53: up to 10^11 pixels.
+  The products run in float64, whose sums of whole numbers are exact below 2^53: in blocks, so that
+  a large image takes no more memory than a small one.
   """
-  pixels = rgb.reshape(-1, 3).astype(np.float64)
-  products = pixels.T @ pixels
-  sums = pixels.sum(axis=0)
+  flat = rgb.reshape(-1, 3)
+  blocks = (flat[at : at + _BLOCK] for at in range(0, len(flat), _BLOCK))
+  return sum(map(_measure_block, blocks), start=Moments())
+
+
+def _measure_block(pixels: np.ndarray) -> Moments:
+  planes = [pixels[:, at].astype(np.float64) for at in range(3)]  # faster than [n, 3] as one
   return Moments(
     len(pixels),
-    tuple(int(s) for s in sums),
-    tuple(int(products[i, j]) for i in range(3) for j in range(i, 3)),
+    tuple(int(plane.sum()) for plane in planes),
+    tuple(int(planes[i] @ planes[j]) for i in range(3) for j in range(i, 3)),
   )
 
 

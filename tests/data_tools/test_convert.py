@@ -294,6 +294,13 @@ def test_resuming_with_other_options_is_refused(broken_off, pictures, run_conver
   assert "is complete, with quality = 95, now it is 90" in capsys.readouterr().err
 
 
+def test_replacing_can_be_resumed(broken_off, pictures, run_convert, read_manifest):
+  assert run_convert(pictures, broken_off, "--resume") == 0
+  assert run_convert(pictures, broken_off, "--overwrite", "--resume", "--quality=90") == 0
+  assert read_manifest(broken_off).options["quality"] == 90
+  assert os.listdir(broken_off.parent) == ["out"]
+
+
 def test_broken_off_conversion_is_not_swept_unasked(broken_off, pictures, run_convert, capsys):
   assert run_convert(pictures, broken_off) == 2
   assert "go on with --resume, or start over with --overwrite" in capsys.readouterr().err
