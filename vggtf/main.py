@@ -35,6 +35,8 @@ _WORKDIR = flags.DEFINE_string(
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
   "allow_config_change", False, "Resume training although the configuration is another."
 )
+_SOURCE = flags.DEFINE_string("source", None, "Weights to read: a file, or a run's folder.")
+_TARGET = flags.DEFINE_string("target", None, "Where to write them; the suffix names the format.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
@@ -132,6 +134,8 @@ def _arguments(run, positional: list[str]) -> dict:
     "files": positional or None,
     "configuration": config,
     "allow_config_change": _ALLOW_CONFIG_CHANGE.value,
+    "source": _SOURCE.value,
+    "target": _TARGET.value,
   }
   if positional and "files" not in takes:
     raise errors.UsageError(

@@ -1,0 +1,36 @@
+"""NumPy archives of canonical tensors; no object arrays, which would be pickles."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from vggtf import errors
+from vggtf.weights import canonical
+
+
+def read(path: Path) -> canonical.Weights:
+  """Returns the tensors as they are named.
+
+  Raises:
+    IntegrityError: it is not a sound archive of float32 arrays.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      tensors = {name: archive[name] for name in archive.files}
+  except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
+    raise errors.IntegrityError(
+      f"{path} is damaged, or holds more than plain arrays: {error}"
+    ) from error
+  if other := [f"{name} ({a.dtype})" for name, a in tensors.items() if a.dtype != np.float32]:
+    raise errors.IntegrityError(f"{path}: float32 expected, not {', '.join(other)}")
+  return canonical.Weights(tensors)
+
+
+def write(path: Path, weights: canonical.Weights) -> None:
+  """Writes an archive that is not compressed: weights do not shrink."""
+  with open(path, "wb") as file:  # np.savez would append its suffix to a name
+    np.savez(file, **weights.tensors)
