@@ -1,5 +1,6 @@
 """What all tests share: a quiet TensorFlow, and the data sets of a developer's machine."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -7,6 +8,8 @@ import pytest
 
 # Read once, when TensorFlow is imported; subprocesses inherit it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if importlib.util.find_spec("tf_keras"):  # as vggtf/main.py does
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The L2 penalty, in Caffe's form (paper, section 3.1: multiplier 5e-4)."""
+"""The L2 penalty, in Caffe's form (paper, section 3.1: multiplier 5e-4), and none."""
 
 from collections.abc import Iterable, Sequence
 
@@ -40,3 +40,19 @@ class L2:
 
   def _decays(self, variable: tf.Variable) -> bool:
     return self._biases or variable.shape.rank > 1
+
+
+class Nothing:
+  """No penalty; for optimizers that decay weights by themselves. A `contracts.WeightDecay`."""
+
+  def value(self, variables: Iterable[tf.Variable]) -> tf.Tensor:
+    """Returns 0, a float32 scalar."""
+    del variables
+    return tf.constant(0.0)
+
+  def add(
+    self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]
+  ) -> list[tf.Tensor]:
+    """Returns the gradients as they are."""
+    del variables
+    return list(gradients)

@@ -1,15 +1,16 @@
-"""Learning rates: constant, dropped at given steps, or dropped when the error stops improving.
+"""Learning rates: constant, in drops (at given steps or when the error stops improving), in curves.
 
 The paper starts at 1e-2 and divides by 10 when the validation accuracy stops improving, three times
 in 370K steps (section 3.1); at which steps it does not say.
 """
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from vggtf import errors
+from vggtf import contracts, errors
 
 
 class Constant(tf.Module):
@@ -50,6 +51,92 @@ class Steps(tf.Module):
     boundaries = tf.constant(self._boundaries, tf.int64)
     passed = tf.cast(tf.cast(step, tf.int64) >= boundaries, tf.int64)
     return tf.gather(self._rates, tf.reduce_sum(passed))
+
+
+class Polynomial(tf.Module):
+  """final + (initial - final) * (1 - step / steps)^power; a `contracts.Schedule`.
+
+  Caffe's "poly" where `final` is 0.
+  """
+
+  def __init__(self, initial: float, steps: int, power: float = 1.0, final: float = 0.0):
+    """Takes the curve.
+
+    Args:
+      initial: rate of the first update.
+      steps: updates until the rate is `final`; it stays there. Usually `train.run.steps`.
+      power: 1 is a straight line.
+      final: rate at the end.
+
+    Raises:
+      UsageError: there is no step, or the power is not positive.
+    """
+    super().__init__("polynomial")
+    _check_steps("Polynomial", steps)
+    if not power > 0:
+      raise errors.UsageError(f"schedules.Polynomial.power={power}: expected a positive number")
+    self._initial, self._steps, self._power, self._final = initial, steps, power, final
+
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    """Returns the rate of the update number `step`, a float32 scalar."""
+    return self._final + (self._initial - self._final) * _left(step, self._steps) ** self._power
+
+
+class Cosine(tf.Module):
+  """final + (initial - final) * (1 + cos(pi * step / steps)) / 2; a `contracts.Schedule`.
+
+  One half wave, without restarts (Loshchilov & Hutter, 2017, equation 5).
+  """
+
+  def __init__(self, initial: float, steps: int, final: float = 0.0):
+    """Takes the curve.
+
+    Args:
+      initial: rate of the first update.
+      steps: updates until the rate is `final`; it stays there. Usually `train.run.steps`.
+      final: rate at the end.
+
+    Raises:
+      UsageError: there is no step.
+    """
+    super().__init__("cosine")
+    _check_steps("Cosine", steps)
+    self._initial, self._steps, self._final = initial, steps, final
+
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    """Returns the rate of the update number `step`, a float32 scalar."""
+    # (1 + cos(pi - x)) / 2 = sin(x / 2)^2, which keeps its digits where the rate is small.
+    share = tf.sin(math.pi / 2 * _left(step, self._steps)) ** 2
+    return self._final + (self._initial - self._final) * share
+
+
+class LinearWarmUp(tf.Module):
+  """Another schedule's rate times (step + 1) / steps, until that is 1; a `contracts.Schedule`.
+
+  Large batches need it (Goyal et al., 2017, section 2.2). The other schedule counts the same steps,
+  those of the warm-up included.
+
+  Attributes:
+    schedule: the other.
+    observe: its own, where it has one.
+  """
+
+  def __init__(self, schedule: Callable[[], contracts.Schedule], steps: int):
+    """Takes the other schedule's constructor, and how many updates have a lower rate than its.
+
+    Raises:
+      UsageError: there is no step.
+    """
+    super().__init__("linear_warm_up")
+    _check_steps("LinearWarmUp", steps)
+    self._steps = steps
+    self.schedule = schedule()
+    if hasattr(self.schedule, "observe"):
+      self.observe = self.schedule.observe
+
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    """Returns the rate of the update number `step`, a float32 scalar."""
+    return (1 - _left(step + 1, self._steps)) * self.schedule(step)
 
 
 class Plateau(tf.Module):
@@ -112,6 +199,16 @@ class Plateau(tf.Module):
     if self.bad.numpy() >= self._patience and self.dropped.numpy() < self._drops:
       self.dropped.assign_add(1)
       self.bad.assign(0)
+
+
+def _check_steps(name: str, steps: int) -> None:
+  if steps < 1:
+    raise errors.UsageError(f"schedules.{name}.steps={steps}: expected at least 1 step")
+
+
+def _left(step: tf.Tensor, steps: int) -> tf.Tensor:
+  """Returns the share of the steps that is still to come, a float32 scalar in [0, 1]."""
+  return tf.cast(tf.maximum(steps - tf.cast(step, tf.int64), 0), tf.float32) / steps
 
 
 def _rates(initial: float, factor: float, drops: int) -> tf.Tensor:

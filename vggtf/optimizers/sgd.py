@@ -9,21 +9,26 @@ import tensorflow as tf
 class SGD(tf.Module):
   """v <- momentum * v + rate * g;  w <- w - v. A `contracts.Optimizer`.
 
+  With Nesterov's momentum w <- w - (momentum * v + rate * g), v being the new velocity, which is
+  Caffe's (1 + momentum) * v_new - momentum * v_old.
+
   The rate is inside the velocity, as in Caffe, so after a drop of the rate the velocity fades as it
   was; in PyTorch, which multiplies the velocity by the rate, it shrinks at once.
   """
 
-  def __init__(self, momentum: float = 0.9, bias_rate: float = 2.0):
+  def __init__(self, momentum: float = 0.9, bias_rate: float = 2.0, nesterov: bool = False):
     """Takes the rule's constants.
 
     Args:
       momentum: the paper's is 0.9.
       bias_rate: multiplies the learning rate of variables of rank 1 (biases, scales and offsets of
         norms). The paper does not say; the recipes of its framework, Caffe, have 2.
+      nesterov: whether the step looks ahead along the velocity; the paper's does not.
     """
     super().__init__("sgd")
     self._momentum = momentum
     self._bias_rate = bias_rate
+    self._nesterov = nesterov
 
   def build(self, variables: Iterable[tf.Variable]) -> None:
     """Creates a velocity of 0 for each variable, inside the strategy's scope."""
@@ -53,4 +58,5 @@ class SGD(tf.Module):
         lr=rate,
         grad=gradient,
         momentum=self._momentum,
+        use_nesterov=self._nesterov,
       )
