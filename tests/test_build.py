@@ -26,7 +26,7 @@ FLOORS = (
   ("training", "evaluators", "export", "reports"),
   ("models", "losses", "optimizers", "predictors"),
   ("data", "nn"),
-  ("images", "metrics", "precision", "records", "manifest", "workdir"),
+  ("addons", "images", "metrics", "precision", "records", "manifest", "workdir"),
   ("contracts", "schema"),
   ("errors",),
   ("vggtf",),
