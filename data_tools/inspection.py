@@ -4,15 +4,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-
-from data_tools import publication, sharding, storage, tfds_metadata
+from data_tools import publication, sharding, statistics_inspection, storage, tfds_metadata
 from data_tools.record_inspection import Expected
 from data_tools.shard_inspection import Findings, Problem, inspect_shard
 from vggtf import errors, manifest
 
 _NOTES = (publication.REJECTED, publication.REPAIRED)
-_TOLERANCE = 1e-5  # of eigenvalues and vectors, whose last digits are the processor's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +82,9 @@ def inspect(folder: str, decode: int | None) -> Iterator[Section]:
         repairs.setdefault(split, total.repairs)
         total.problems += _compare_totals(name, total, content, split)
       if scale == measured and split == "train" and decode is None and not total.problems:
-        total.problems += _compare_statistics(total, content)
+        stored = total.moments.summarize()
+        what = statistics_inspection.compare(stored, content.statistics)
+        total.problems += (Problem(manifest.NAME, None, f"{w}; convert again") for w in what)
       yield Section(
         name=name,
         files=len(shards),
@@ -114,21 +113,6 @@ def _compare_totals(
   ):
     if counted != said:
       yield Problem(name, None, f"{counted} {what}, the manifest says {said}; convert again")
-
-
-def _compare_statistics(found: Findings, content: manifest.Manifest) -> Iterator[Problem]:
-  stored, written = found.moments.summarize(), content.statistics
-  exact = [(s.pixels, s.mean_rgb, s.covariance_rgb) for s in (stored, written) if s]
-  near = [np.ravel([s.eigenvalues, *s.eigenvectors]) for s in (stored, written) if s]
-  if exact[:1] == exact[1:] and (not near or np.allclose(*near, rtol=0, atol=_TOLERANCE)):
-    return
-  yield Problem(
-    manifest.NAME,
-    None,
-    f"mean {written and written.mean_rgb}, the stored images have {stored and stored.mean_rgb}, "
-    "or covariances that differ; convert again, or decode with the versions of simplejpeg that it "
-    "names",
-  )
 
 
 def _inspect_rest(

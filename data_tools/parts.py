@@ -41,7 +41,7 @@ class ShardResult:
     index: the shard's number in the split.
     files: the manifest entry of each scale, in the order of the scales.
     class_counts: (label, images), ascending; an image of several classes counts in each.
-    moments: of the images at the smallest scale, as stored; empty but for the training split.
+    moments: of the images at the smallest scale; empty but for the training split.
     notes: what was refused, left out or mended, in the order of the shard.
     listed: images that belong here, whatever became of them.
     read_bytes: of the images that were read.

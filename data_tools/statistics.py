@@ -44,7 +44,7 @@ class Moments:
       for i in range(3)
     )
     mean = tuple(s / n for s in self.sums)
-    return manifest.Statistics(n, mean, covariance, *_decompose(covariance))
+    return manifest.Statistics(n, mean, covariance, *decompose(covariance))
 
 
 def measure(rgb: np.ndarray) -> Moments:
@@ -67,8 +67,11 @@ def _measure_block(pixels: np.ndarray) -> Moments:
   )
 
 
-def _decompose(covariance) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-  """Rounded, because the last digits of LAPACK's answer are the processor's."""
+def decompose(covariance) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+  """Returns the eigenvalues, descending, and the unit eigenvector of each as a row.
+
+  Rounded, because the last digits of LAPACK's answer are the processor's.
+  """
   values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
   rows = vectors.T[::-1]
   rows = rows * np.sign(rows[range(3), np.abs(rows).argmax(axis=1)])[:, None]

@@ -25,7 +25,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """Of the training split's pixels at the smallest scale, in levels of 0..255, RGB order.
+  """Of the training split at the smallest scale, in levels of 0..255, RGB, before JPEG.
 
   `eigenvalues` are those of the covariance, descending; `eigenvectors[i]` is the unit vector of the
   i-th, its largest component positive.

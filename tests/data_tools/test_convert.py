@@ -1,6 +1,5 @@
 """The command line from end to end: what it writes, and that it writes all of it or nothing."""
 
-import io
 import json
 import os
 import resource
@@ -61,16 +60,21 @@ def test_pixels_are_those_of_pillow(converted, pictures, read_records):
       assert (record.original_width, record.original_height) == (width, height)
 
 
-def test_statistics_are_those_of_the_stored_pixels(converted, read_manifest, read_records):
-  stored = [
-    np.asarray(Image.open(io.BytesIO(record.encoded))).reshape(-1, 3)
-    for record in read_records(converted, 32, "train")
-  ]
-  flat = np.concatenate(stored).astype(np.float64)
+def test_statistics_are_those_of_pillow_s_pixels(converted, pictures, read_manifest, read_records):
+  scaled = []
+  for record in read_records(converted, 32, "train"):
+    with Image.open(pictures / record.id) as image:
+      size = record.width, record.height
+      scaled.append(np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)))
+  flat = np.concatenate([rgb.reshape(-1, 3) for rgb in scaled]).astype(np.float64)
   statistics = read_manifest(converted).statistics
   assert statistics.pixels == len(flat)
   np.testing.assert_allclose(statistics.mean_rgb, flat.mean(axis=0), rtol=1e-12)
   np.testing.assert_allclose(statistics.covariance_rgb, np.cov(flat.T, bias=True), rtol=1e-9)
+  values, vectors = np.linalg.eigh(np.cov(flat.T, bias=True))
+  np.testing.assert_allclose(statistics.eigenvalues, values[::-1], atol=1e-5)
+  for row, vector in zip(statistics.eigenvectors, vectors.T[::-1], strict=True):
+    assert abs(abs(np.dot(row, vector)) - 1) < 1e-8
 
 
 def test_shards_hold_what_the_hash_says(converted, read_manifest, read_records):

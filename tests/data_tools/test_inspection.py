@@ -324,7 +324,7 @@ def test_eigenvectors_must_be_those_of_the_pixels(copied):
   turned = dataclasses.replace(content.statistics, eigenvectors=(rows[1], rows[0], rows[2]))
   change_manifest(copied, statistics=turned)
   (problem,) = problems(copied)
-  assert "or covariances that differ" in problem
+  assert "eigenvectors of another covariance" in problem
   assert problems(copied, decode=3) == []
 
 
