@@ -19,6 +19,7 @@ def _no_bindings_left():
     ("vgg.VGGG.width = 0.5", "Did you mean vgg.VGG?"),
     ("MODLE = 3", "nothing that a job builds would read: MODLE. Did you mean MODEL?"),
     ("Plateau.initial", "is not a binding"),
+    ("import os\nvgg.VGG.width = 1", "is not a binding"),
     ("MODEL = @vgg.VGX", "No configurable matching"),
     ("VGG.classes = 10", "comes from the data's manifest"),
     ("vgg.VGG.width = 2 * 3", "vgg.VGG.width"),
@@ -59,14 +60,25 @@ def test_later_files_and_then_bindings_win():
 
 
 def test_a_missing_file_names_where_it_was_looked_for():
-  with pytest.raises(errors.UsageError, match=r"gin/vgg61.gin.*Searched"):
+  with pytest.raises(
+    errors.UsageError, match=r"no file gin/vgg61.gin; looked in \., .*gin_search_paths"
+  ):
     config.parse(["gin/vgg61.gin"], [])
 
 
-def test_a_module_that_does_not_load_is_named(tmp_path):
+def test_a_missing_file_is_looked_for_in_the_given_folders(tmp_path):
+  (tmp_path / "own").mkdir()
+  (tmp_path / "own" / "small.gin").write_text('include "gin/vgg16.gin"\n')
+  with pytest.raises(errors.UsageError, match=r"no file own/small\.gin"):
+    config.parse(["own/small.gin"], [])
+  config.parse(["own/small.gin"], [], search_paths=[str(tmp_path)])
+  assert "VGG.config = 'D'" in config.text()
+
+
+def test_an_included_file_that_is_missing_names_who_includes_it(tmp_path):
   file = tmp_path / "own.gin"
-  file.write_text("from __gin__ import dynamic_registration\nfrom my_nets import deep\n")
-  with pytest.raises(errors.UsageError, match="my_nets"):
+  file.write_text('include "gin/vgg61.gin"\n')
+  with pytest.raises(errors.UsageError, match=r"no file gin/vgg61.gin, which .*own.gin includes"):
     config.parse([str(file)], [])
 
 

@@ -1,8 +1,9 @@
 """gin at the door: finds, parses and checks the configuration before it costs anything.
 
 gin files register what they configure by themselves (`from __gin__ import dynamic_registration` and
-plain imports), so nothing in the product is decorated. A binding that nothing would read is an
-error: gin itself passes over it in silence.
+plain imports), so nothing in the product is decorated. What gin would pass over in silence is
+refused: config_files.py and config_imports.py look before gin parses, config_checks.py and
+config_types.py at what it made of the files.
 """
 
 from __future__ import annotations
@@ -17,31 +18,51 @@ from pathlib import Path
 
 import gin
 
-from vggtf import contracts, errors
+from vggtf import config_checks, config_files, config_imports, errors
+from vggtf.config_imports import announced
+
+__all__ = ["announced", "configured", "files", "operative_text", "parse", "text", "unbound"]
+
+_log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parent
-_JOBS = "vggtf.jobs."
-_MACRO = "gin.macro"
-# After the current folder, which gin tries first: a checkout's gin/, then a wheel's.
-_SEARCH_PATHS = (str(_PACKAGE.parent), str(_PACKAGE))
+# After the current folder: a checkout's gin/, then a wheel's.
+_SEARCH_PATHS = tuple(str(path) for path in (_PACKAGE.parent, _PACKAGE) if (path / "gin").is_dir())
 
 
-def parse(files: Sequence[str], params: Sequence[str], modules: Sequence[str] = ()) -> None:
+def parse(
+  files: Sequence[str],
+  params: Sequence[str],
+  modules: Sequence[str] = (),
+  allow_imports: Sequence[str] = (),
+  search_paths: Sequence[str] = (),
+) -> None:
   """Reads gin files, then single bindings, later ones winning, and checks the whole.
 
   Args:
-    files: paths, from the current folder, the checkout or the installed package (`gin/vgg16.gin`).
+    files: paths, from the current folder, `search_paths`, the checkout or the installed package
+      (`gin/vgg16.gin`).
     params: bindings such as "VGG.width = 0.5".
     modules: what the bindings may name, besides what the files import.
+    allow_imports: modules that the files may import, beside vggtf and what installed packages
+      announce (entry points of the group vggtf.plugins).
+    search_paths: folders where files are looked for before those of vggtf.
 
   Raises:
-    UsageError: a file, module, name or parameter does not exist, or a binding would do nothing.
+    UsageError: a file, module, name or parameter does not exist, a value has a wrong type, or a
+      binding is missing or would do nothing.
   """
-  for path in _SEARCH_PATHS:
-    if (Path(path) / "gin").is_dir():
-      gin.add_config_file_search_path(path)
-  gin.config.register_file_reader(*_remote_reader())
-  logging.disable()  # gin logs every place where a file is not, then raises
+  search = (*search_paths, *_SEARCH_PATHS)
+  said = [config_files.read(file, search, source) for source, file in enumerate(files)]
+  allowed = config_imports.allow(allow_imports)
+  config_imports.load([one for each in said for one in each.imports], allowed)
+  gin.config._LOCATION_PREFIXES[:] = ["", *search]
+  gin.config.register_file_reader(config_files.open_remote, config_files.is_remote)
+  places: dict[config_files.Key, list[config_files.Place]] = {}
+  for each in said:
+    for key, place in each.bindings:
+      places.setdefault(key, []).append(place)
+  logging.disable()  # gin logs every place where a file is not
   try:
     # By any stage on the way: what a file or an overlay has put out of use is no mistake.
     read = set()
@@ -49,25 +70,41 @@ def parse(files: Sequence[str], params: Sequence[str], modules: Sequence[str] = 
       for included in _included(gin.parse_config_file(file)):
         gin.clear_config()
         gin.parse_config_file(included)
-        read |= _read_bindings()
+        read |= config_checks.reached()
     gin.clear_config()
     known = list(modules)
     for file in files:
       known += _imported(gin.parse_config_file(file))
-      read |= _read_bindings()
-    for param in params:
-      _parse_param(param, known)
-      read |= _read_bindings()
+      read |= config_checks.reached()
+    for source, param in enumerate(params, len(files)):
+      key = _parse_param(param, known)
+      place = config_files.Place(source, f"--gin_param={param!r}")
+      places.setdefault(key, []).append(place)
+      read |= config_checks.reached()
+    config_checks.check(read, places, allowed)
     gin.finalize()
-  except ImportError as error:
+  except RecursionError:
     raise errors.UsageError(
-      f"the configuration imports a module that cannot be loaded: {error}; is it on PYTHONPATH?"
-    ) from error
+      "macros refer to one another in a circle: bind one to a value"
+    ) from None
   except (ValueError, SyntaxError, NameError, OSError, AttributeError, RuntimeError) as error:
-    raise errors.UsageError(f"{_one_line(error)}{_suggestion(str(error))}") from error
+    raise errors.UsageError(_located(error)) from error
   finally:
     logging.disable(logging.NOTSET)
-  _refuse_ignored(read)
+  for key, bound in places.items():
+    if bound[-1].source != bound[0].source:
+      first = [place for place in bound if place.source != bound[-1].source][-1]
+      _log.info("%s of %s overrides %s", config_files.spell(key), bound[-1].text, first.text)
+
+
+def files(search_paths: Sequence[str] = ()) -> list[str]:
+  """Returns the paths of the gin files that come along, as --gin_file takes them."""
+  found = {
+    str(path.relative_to(folder)): None
+    for folder in (*search_paths, *_SEARCH_PATHS)
+    for path in sorted((Path(folder) / "gin").rglob("*.gin"))
+  }
+  return list(found)
 
 
 def text() -> str:
@@ -103,30 +140,9 @@ def unbound(function: Callable, given: Sequence[str]) -> list[str]:
   ]
 
 
-def _remote_reader() -> tuple[Callable, Callable]:
-  """How gin opens gs:// files; gin.tf, which would do this, no longer imports."""
-
-  def is_remote(path: str) -> bool:
-    if "://" not in path:
-      return False
-    import tensorflow as tf  # only now: a local file must not cost TensorFlow's start
-
-    return tf.io.gfile.exists(path)
-
-  def open_remote(path: str):
-    import tensorflow as tf
-
-    return tf.io.gfile.GFile(path)
-
-  return open_remote, is_remote
-
-
-def _parse_param(param: str, modules: Sequence[str]) -> None:
+def _parse_param(param: str, modules: Sequence[str]) -> config_files.Key:
   """Reads one binding; it may name what is bound already, or what is in the modules."""
-  if "=" not in param:
-    raise errors.UsageError(
-      f"--gin_param={param!r} is not a binding; expected 'Name.parameter = value'"
-    )
+  scope, selector, parameter = config_files.read_binding(param)
   try:
     gin.parse_config(param)
   except ValueError as unknown:
@@ -138,7 +154,12 @@ def _parse_param(param: str, modules: Sequence[str]) -> None:
     try:
       gin.parse_config("\n".join([*imports, param]))
     except (NameError, AttributeError):
-      raise unknown from None
+      raise errors.UsageError(f"--gin_param={param!r}: {_explain(unknown)}") from None
+    except ValueError as error:
+      raise errors.UsageError(f"--gin_param={param!r}: {_explain(error)}") from None
+  if selector != config_files.MACRO:
+    selector = gin.config._REGISTRY.get_match(selector).selector
+  return scope, selector, parameter
 
 
 def _imported(parsed) -> list[str]:
@@ -153,74 +174,30 @@ def _included(parsed) -> Iterator[str]:
     yield include.filename
 
 
-def _read_bindings() -> set[tuple[str, str]]:
-  """Returns the (scope, selector) of all that the jobs' run() reach by references, as bound now."""
-  bindings = gin.config._CONFIG  # gin-config is pinned: it has no public view of this
-  references = list(gin.config.iterate_references(bindings))
-  scopes = {scope for reference in references for scope in reference.scopes}
-  read = {key for key in bindings if key[1].startswith(_JOBS)}
-  frontier = list(read)
-  while frontier:
-    for reference in gin.config.iterate_references(bindings[frontier.pop()]):
-      scope, selector = reference.config_key
-      keys = {
-        key
-        for key in bindings.keys() - read
-        if key[1] == selector
-        # A scope is still active in what is called within it; a macro's scope is its name.
-        and (key[0] == scope or (selector != _MACRO and set(key[0].split("/")) <= scopes | {""}))
-      }
-      frontier.extend(keys)
-      read |= keys
-  return read
+_GIN_PLACE = re.compile(r'\n  In (?:file "(.+?)", line (\d+)|bindings string line \d+)\n')
 
 
-def _refuse_ignored(read: set[tuple[str, str]]) -> None:
-  """Raises UsageError for bindings that do nothing, before anything is built."""
-  bindings = [
-    (scope, selector, name)
-    for (scope, selector), params in gin.config._CONFIG.items()
-    for name in params
-  ]
-  for _, selector, name in bindings:
-    if name in contracts.SUPPLIED_BY_JOB:
-      raise errors.UsageError(
-        f"{selector}.{name} is bound, but it comes from the data's manifest; remove the binding"
-      )
-  ignored = [
-    scope if selector == _MACRO else "/".join(filter(None, [scope, f"{selector}.{name}"]))
-    for scope, selector, name in bindings
-    if (scope, selector) not in read
-  ]
-  if ignored:
-    macros = [scope for scope, selector in read if selector == _MACRO]
-    close = difflib.get_close_matches(ignored[0], macros, 1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    raise errors.UsageError(
-      f"nothing that a job builds would read: {', '.join(ignored)}.{hint} Remove it, or bind what "
-      "it configures to a job's parameter or to a macro that one reads"
-    )
+def _located(error: Exception) -> str:
+  """Returns gin's message as "file:line: what is wrong, and what was meant"."""
+  place = _GIN_PLACE.search(str(error))
+  return (f"{place[1]}:{place[2]}: " if place and place[1] else "") + _explain(error)
 
 
-def _one_line(error: Exception) -> str:
-  """Returns the message, with the place of a syntax error, which its text leaves out."""
-  place = ""
-  if isinstance(error, SyntaxError):
-    place = f" in {error.filename or 'a binding'}: {error.text}"
-  return " ".join(f"{error}{place}".split())
-
-
-def _suggestion(message: str) -> str:
-  """Names what the message's unknown parameter or name was most likely meant to be."""
+def _explain(error: Exception) -> str:
+  """Returns the message without its place, and what its unknown name was likely meant to be."""
+  message = " ".join(_GIN_PLACE.split(str(error))[0].split())
   if match := re.search(r"Configurable '(.+?)' doesn't have a parameter named '(.+?)'", message):
-    known = list(inspect.signature(gin.config._REGISTRY.get_match(match[1]).wrapped).parameters)
-    wrong = match[2]
-  elif match := re.search(r"No configurable matching '(.+?)'", message):
+    configured = gin.config._REGISTRY.get_match(match[1]).wrapped
+    known, wrong = list(inspect.signature(configured).parameters), match[2]
+  elif match := re.search(r"No configurable matching (?:reference )?'@?(.+?)(?:\(\))?'", message):
     known = [".".join(name.split(".")[-2:]) for name, _ in gin.config._REGISTRY.items()]
-    wrong = match[1].removeprefix("@")
-  elif match := re.search(r"module '(.+?)' has no attribute '(.+?)'", message):
-    known, wrong = dir(importlib.import_module(match[1])), match[2]
+    wrong = match[1]
+  elif match := re.search(r"selector (\S+); <module '(.+?)'.*> has no attribute (\S+)\.", message):
+    known, wrong = dir(importlib.import_module(match[2])), match[3]
+    message = f"{match[1]}: {match[2]} has no {wrong}."
+  elif match := re.search(r"'(.+?)' was not provided by an import statement", message):
+    return f"{message} Import its module in this file"
   else:
-    return ""
+    return message
   close = difflib.get_close_matches(wrong, known, 1, cutoff=0.5)
-  return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(sorted(known))}."
+  return f"{message} " + (f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}.")

@@ -67,7 +67,7 @@ def trace(net: contracts.Model, batch: int = 1) -> Trace:
   before = tf.config.functions_run_eagerly()
   tf.config.run_functions_eagerly(True)  # so that a net's own tf.functions are spread out, too
   try:
-    function = tf.compat.v1.wrap_function(lambda images: net(images).logits, [images])
+    function = tf.compat.v1.wrap_function(lambda images: _given(net(images)), [images])
   finally:
     tf.config.run_functions_eagerly(before)
   walk = _Walk(net.trainable_variables, function.graph, batch)
@@ -78,6 +78,11 @@ def trace(net: contracts.Model, batch: int = 1) -> Trace:
   # The first input is the images; the others are variables, which stay captured.
   outputs = function.prune(function.inputs[:1], [layer.output for layer in layers])
   return Trace(layers, unused, outputs)
+
+
+def _given(outputs: contracts.Outputs) -> list[tf.Tensor]:
+  """Returns the parts that a net fills in."""
+  return [tensor for tensor in tf.nest.flatten(outputs) if tensor is not None]
 
 
 class _Walk:
