@@ -38,11 +38,13 @@ class Outputs(NamedTuple):
   logits: float32 [N, classes].
   auxiliary: float32 [N, classes] logits of heads that only help in training (GoogLeNet's).
   features: float32 [N, D], the activations before the last layer, for losses that compare them.
+  boxes: float32 [N, 4] or [N, classes, 4], of a net that ends in them; its logits are None.
   """
 
   logits: tf.Tensor
   auxiliary: tuple[tf.Tensor, ...] = ()
   features: tf.Tensor | None = None
+  boxes: tf.Tensor | None = None
 
 
 @dataclasses.dataclass

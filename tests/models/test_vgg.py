@@ -1,11 +1,13 @@
 """The nets against other people's: Keras's applications and a PyTorch net."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models import torch_vgg
+from tests.models import costs, torch_vgg
 from tests.peers import needs_torch, torch
 from vggtf import contracts, errors
 from vggtf.models import vgg
@@ -60,6 +62,7 @@ def test_logits_at_224_are_those_of_keras(config, record_property):
     ("A-LRN", 64, 0.25, "alexnet"),
     ("A-LRN", 64, 0.25, "caffe"),
     ("B", 224, 0.25, "alexnet"),
+    ("B-shallow", 96, 0.25, "alexnet"),
     ("C", 96, 0.25, "alexnet"),
     ("D", 64, 0.25, "alexnet"),
     ("E", 64, 0.25, "alexnet"),
@@ -112,18 +115,78 @@ def test_gradients_are_those_of_torch(config, jit_compile):
     ("A", 132_863_336),
     ("A-LRN", 132_863_336),
     ("B", 133_047_848),
+    ("B-shallow", 10_860_672 + 123_642_856),  # five 5x5 convolutions, fc6 to fc8
     ("C", 133_638_952),
     ("D", 138_357_544),
     ("E", 143_667_240),
   ],
 )
 def test_number_of_parameters(config, count):
-  def zeros(shape, key):
-    del key
-    return tf.zeros(shape)
+  make = functools.partial(vgg.VGG, classes=1000, mean_rgb=MEAN, config=config)
+  assert costs.parameters(make) == count
 
-  model = vgg.VGG(classes=1000, mean_rgb=MEAN, config=config, initializer=zeros)
-  assert sum(variable.shape.num_elements() for variable in model.trainable_variables) == count
+
+@pytest.mark.parametrize(
+  ("head", "count"),
+  [("box", 134_276_932), ("class_boxes", 150_648_544), ("features", 138_357_544 - 4097 * 1000)],
+)
+def test_number_of_parameters_with_another_head(head, count):
+  make = functools.partial(vgg.VGG, classes=1000, mean_rgb=MEAN, head=head)
+  assert costs.parameters(make) == count
+
+
+def test_one_5x5_costs_more_than_two_3x3():
+  make = functools.partial(vgg.VGG, classes=1000, mean_rgb=MEAN)
+  shallow, deep = (
+    costs.multiply_adds(functools.partial(make, config=config)) for config in ("B-shallow", "B")
+  )
+  assert sum(shallow.values()) == 9_356_017_664
+  assert sum(deep.values()) == 11_308_466_176
+  # 25 C^2 against 2 * 9 C^2 where channels do not change (section 2.3)
+  assert shallow["conv5_1"] * 18 == (deep["conv5_1"] + deep["conv5_2"]) * 25
+
+
+@pytest.mark.parametrize("head", ["box", "class_boxes", "features"])
+def test_heads_share_all_but_the_last_layer(head):
+  model, other = build(**SMALL), vgg.VGG(**SMALL, head=head)
+  names = [name for name in model.layers if name != "fc8"]
+  assert list(other.layers) == names + ["fc8_box"] * (head != "features")
+  for name in names:
+    other.layers[name].weights.assign(model.layers[name].weights)
+    other.layers[name].biases.assign(model.layers[name].biases)
+  classified, outputs = model(images(2, 32)), other(images(2, 32))
+  assert outputs.logits is None
+  np.testing.assert_array_equal(outputs.features, classified.features)
+  larger = other.score_map(images(1, 64, 96))
+  if head == "features":
+    assert outputs.boxes is None
+    np.testing.assert_array_equal(other.score_map(images(2, 32))[:, 0, 0], outputs.features)
+    assert larger.shape == (1, 2, 3, 256)
+    return
+  last = other.layers["fc8_box"]
+  last.biases.assign(tf.random.stateless_normal(last.biases.shape, (7, 7)))
+  weights = last.weights[0, 0].numpy().astype(np.float64)
+  expected = classified.features.numpy() @ weights + last.biases.numpy()
+  shape = {"box": (4,), "class_boxes": (10, 4)}[head]  # of a class: four numbers in a row
+  boxes = other(images(2, 32)).boxes
+  np.testing.assert_allclose(boxes, expected.reshape(2, *shape), rtol=1e-4, atol=1e-4)
+  assert larger.shape == (1, 2, 3, *shape)
+  unknown = tf.function(other.score_map, input_signature=[tf.TensorSpec([None] * 3 + [3])])
+  np.testing.assert_allclose(
+    unknown(tf.cast(images(2, 32), tf.float32))[:, 0, 0], boxes, rtol=1e-4, atol=1e-4
+  )
+
+
+def test_features_are_what_the_last_layer_is_given():
+  model = build(**SMALL)
+  outputs = model(images(2, 32))
+  assert outputs.features.shape == (2, 256)
+  assert (outputs.features.numpy() >= 0).all()  # after the ReLU
+  last = model.layers["fc8"]
+  expected = outputs.features.numpy() @ last.weights[0, 0].numpy() + last.biases.numpy()
+  np.testing.assert_allclose(outputs.logits, expected, rtol=1e-4, atol=1e-4)
+  dropped = model(images(2, 32), contracts.Training(seed=tf.constant([1, 2]))).features
+  assert np.mean(dropped.numpy() == 0) > np.mean(outputs.features.numpy() == 0) + 0.2
 
 
 def test_names_are_those_of_caffe():
@@ -183,10 +246,11 @@ def test_batch_norm_makes_a_net_indifferent_to_the_scale_of_its_weights():
   np.testing.assert_allclose(again, logits, rtol=1e-3, atol=1e-3)
 
 
-def test_bfloat16_is_near_float32_and_gives_float32():
+@pytest.mark.parametrize("config", ["A-LRN", "D"])
+def test_bfloat16_is_near_float32_and_gives_float32(config):
   batch = images(2, 32)
-  exact = build(**SMALL)(batch).logits.numpy()
-  model = build(**SMALL, compute_dtype="bfloat16")
+  exact = build(**SMALL, config=config)(batch).logits.numpy()
+  model = build(**SMALL, config=config, compute_dtype="bfloat16")
   logits = model(batch).logits
   assert logits.dtype == tf.float32
   assert {variable.dtype for variable in model.variables} == {tf.float32}
@@ -212,6 +276,7 @@ def test_checkpoint_restores_by_name(tmp_path):
     ({"config": "F"}, "'A-LRN'"),
     ({"input_size": 31}, "32"),
     ({"norm": "layer"}, "'group'"),
+    ({"head": "boxes"}, "'class_boxes'"),
     ({"lrn_form": "torch"}, "'caffe'"),
     ({"pool_rounding": "up"}, "'ceil'"),
     ({"compute_dtype": "float16"}, "bfloat16"),

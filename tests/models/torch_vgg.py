@@ -4,11 +4,13 @@ import numpy as np
 
 from tests.peers import torch
 
-# A number is a 3x3 convolution with so many outputs, "1x1:n" a 1x1; M pools, N normalises.
+# A number is a 3x3 convolution with so many outputs, "1x1:n" a 1x1, "5x5:n" a 5x5; M pools, N
+# normalises.
 TABLE = {
   "A": "64 M 128 M 256 256 M 512 512 M 512 512 M",
   "A-LRN": "64 N M 128 M 256 256 M 512 512 M 512 512 M",
   "B": "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M",
+  "B-shallow": "5x5:64 M 5x5:128 M 5x5:256 M 5x5:512 M 5x5:512 M",
   "C": "64 64 M 128 128 M 256 256 1x1:256 M 512 512 1x1:512 M 512 512 1x1:512 M",
   "D": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
   "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
@@ -25,8 +27,8 @@ def build(config, classes, input_size=224, width=1.0, lrn_form="alexnet", ceil_m
       bias, alpha = {"alexnet": (2.0, 5 * 1e-4), "caffe": (1.0, 1e-4)}[lrn_form]
       features.append(torch.nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=bias))
     else:
-      side = 1 if word.startswith("1x1:") else 3
-      outputs = int(int(word.removeprefix("1x1:")) * width)
+      side = int(word[0]) if ":" in word else 3
+      outputs = int(int(word.partition(":")[2] or word) * width)
       features.append(torch.nn.Conv2d(channels, outputs, side, padding=side // 2))
       features.append(torch.nn.ReLU())
       channels = outputs

@@ -1,5 +1,6 @@
 """Layers against NumPy in float64, SciPy and PyTorch."""
 
+import functools
 import math
 
 import numpy as np
@@ -35,18 +36,70 @@ def test_convolution_is_scipys_correlation(side):
   np.testing.assert_allclose(layer(tf.constant(maps))[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("side", "padding", "stride", "groups"),
+  [(11, "VALID", 4, 1), (7, 3, 2, 1), (7, 1, 2, 1), (5, "SAME", 1, 2), (3, 1, 2, 3)],
+)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_strides_paddings_and_groups_are_those_of_torch(side, padding, stride, groups, jit_compile):
+  torch = pytest.importorskip("torch")
+  layer = layers.Convolution(
+    "conv1", side, 6, 12, initializers.He(), 0, padding, stride, groups, bias=0.5
+  )
+  edge = {"VALID": 0, "SAME": side // 2}.get(padding, padding)
+  theirs = torch.nn.Conv2d(6, 12, side, stride, edge, groups=groups)
+  with torch.no_grad():
+    theirs.weight.copy_(torch.tensor(layer.weights.numpy().transpose(3, 2, 0, 1)))
+    theirs.bias.fill_(0.5)
+  maps = normal(2, 24, 19, 6)
+
+  @tf.function(jit_compile=jit_compile)
+  def differentiate(maps):
+    with tf.GradientTape() as tape:
+      tape.watch(maps)
+      made = layer(maps)
+      loss = tf.reduce_sum(made**2)
+    return made, tape.gradient(loss, [maps, layer.weights])
+
+  made, (of_maps, of_weights) = differentiate(tf.constant(maps))
+  given = torch.tensor(maps.transpose(0, 3, 1, 2), requires_grad=True)
+  expected = theirs(given)
+  (expected**2).sum().backward()
+  for ours, other in ((made, expected.detach()), (of_maps, given.grad)):
+    np.testing.assert_allclose(ours, other.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-3)
+  of_theirs = theirs.weight.grad.numpy().transpose(2, 3, 1, 0)
+  np.testing.assert_allclose(of_weights, of_theirs, rtol=1e-4, atol=1e-4 * np.abs(of_theirs).max())
+  assert made.shape[1] == layers.convolved_side(24, side, stride, padding)
+
+
+def test_name_with_a_slash_names_the_variables():
+  layer = layers.Convolution("inception_3a/1x1", 1, 2, 3, initializers.He(), seed=0)
+  assert layer.weights.name == "inception_3a/1x1/weights:0"
+  assert layer.biases.name == "inception_3a/1x1/biases:0"
+
+
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
-@pytest.mark.parametrize("shape", [(6, 4), (7, 5), (1, 2)])
-def test_max_pool_is_that_of_torch(shape, rounding):
+@pytest.mark.parametrize(
+  ("shape", "window"), [((6, 4), 2), ((7, 5), 2), ((6, 9), 3), ((7, 8), 3), ((5, 3), 3)]
+)
+def test_max_pool_is_that_of_torch(shape, window, rounding):
   torch = pytest.importorskip("torch")
   maps = normal(2, *shape, 3) - 5  # negative: padding with zeros would show
-  if rounding == "floor" and min(shape) == 1:
-    assert layers.max_pool(maps, rounding).shape == (2, 0, 1, 3)
-    return
-  pool = torch.nn.MaxPool2d(2, 2, ceil_mode=rounding == "ceil")
+  pool = torch.nn.MaxPool2d(window, 2, ceil_mode=rounding == "ceil")
   expected = pool(torch.tensor(maps.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
-  np.testing.assert_array_equal(layers.max_pool(maps, rounding), expected)
-  assert expected.shape[1] == layers.pooled_side(shape[0], rounding)
+  pooled = functools.partial(layers.max_pool, rounding=rounding, window=window)
+  np.testing.assert_array_equal(pooled(maps), expected)
+  unknown = tf.function(pooled, input_signature=[tf.TensorSpec([None, None, None, 3])])
+  np.testing.assert_array_equal(unknown(maps), expected)
+  sides = [layers.pooled_side(side, rounding, window) for side in shape]
+  assert expected.shape == (2, *sides, 3)
+
+
+def test_nothing_is_left_of_a_map_smaller_than_the_window():
+  assert layers.pooled_side(1, "floor") == 0
+  assert layers.pooled_side(1, "ceil") == 1
+  assert layers.pooled_side(2, "floor", window=3) == 0
+  assert layers.pooled_side(2, "ceil", window=3) == 1
 
 
 def test_unknown_rounding_is_refused():

@@ -30,6 +30,15 @@ def test_local_response(form, bias, alpha, jit_compile):
   assert np.abs(expected / maps - bias**-0.75).max() > 0.05  # the sums do matter here
 
 
+def test_local_response_of_bfloat16_maps_is_that_of_float32():
+  maps = tf.cast(normal(2, 3, 3, 8), tf.bfloat16)
+  layer = norms.LocalResponse("alexnet")
+  normed = layer(maps)
+  assert normed.dtype == tf.bfloat16
+  exact = layer(tf.cast(maps, tf.float32))
+  np.testing.assert_allclose(tf.cast(normed, tf.float32), exact, rtol=2**-8)
+
+
 def test_unknown_form_is_refused():
   with pytest.raises(errors.UsageError, match="'alexnet', 'caffe'"):
     norms.LocalResponse("torch")

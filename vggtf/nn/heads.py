@@ -1,13 +1,45 @@
-"""Fully-connected layers that are convolutions too (paper, section 3.2).
+"""What ends a net, and fully-connected layers that are convolutions too (paper, section 3.2).
 
 The weights exist once, as a kernel. On a map of the kernel's own size a VALID convolution is a
 matrix product, and that is how it runs: reshaping is free and the product is faster. On larger maps
 the same kernel slides, which is the paper's dense evaluation.
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 from vggtf.nn import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """The last layer of a net.
+
+  Attributes:
+    field: of contracts.Outputs, what it computes.
+    layer: its name; None where the net ends before it. Boxes have another name than classes, so
+      that weights which move by name never come from the other kind.
+    numbers: that it computes, for each class or once.
+    of_each_class: which of the two.
+  """
+
+  field: str
+  layer: str | None = None
+  numbers: int = 1
+  of_each_class: bool = True
+
+  def outputs(self, classes: int) -> int:
+    """Returns the layer's channels."""
+    return self.numbers * classes if self.of_each_class else self.numbers
+
+
+HEADS = {
+  "classifier": Head("logits", "fc8"),
+  "box": Head("boxes", "fc8_box", numbers=4, of_each_class=False),  # SCR, appendix A.1
+  "class_boxes": Head("boxes", "fc8_box", numbers=4),  # PCR, appendix A.1
+  "features": Head("features"),  # appendix B
+}
 
 
 class FullyConnected(layers.Convolution):
@@ -16,8 +48,8 @@ class FullyConnected(layers.Convolution):
   weights: float32 [side, side, inputs, outputs]; fc6 of a VGG has side 7, fc7 and fc8 have 1.
   """
 
-  def __init__(self, name, side, inputs, outputs, initializer, seed):
-    super().__init__(name, side, inputs, outputs, initializer, seed, padding="VALID")
+  def __init__(self, name, side, inputs, outputs, initializer, seed, bias=0.0):
+    super().__init__(name, side, inputs, outputs, initializer, seed, padding="VALID", bias=bias)
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
     """Returns [N, H - side + 1, W - side + 1, outputs] for [N, H, W, inputs].

@@ -39,9 +39,15 @@ class LocalResponse:
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
     """Returns a tensor like `maps`, [N, H, W, C]."""
-    return tf.nn.local_response_normalization(
-      maps, self._form.radius, self._form.bias, self._form.alpha, self._form.beta
+    # In float32 like all norms; no CPU or GPU has a kernel for bfloat16.
+    normed = tf.nn.local_response_normalization(
+      tf.cast(maps, tf.float32),
+      self._form.radius,
+      self._form.bias,
+      self._form.alpha,
+      self._form.beta,
     )
+    return tf.cast(normed, maps.dtype)
 
 
 class Batch(tf.Module):
@@ -124,6 +130,9 @@ class Group(tf.Module):
     mean, variance = tf.nn.moments(values, (1, 2, 4), keepdims=True)
     values = tf.reshape((values - mean) * tf.math.rsqrt(variance + self._epsilon), shape)
     return tf.cast(tf.ensure_shape(values, maps.shape) * self.scale + self.offset, maps.dtype)
+
+
+NORMS = {None: None, "batch": Batch, "group": Group}
 
 
 def _statistic(first: tf.Tensor, name: str) -> tf.Variable:
