@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -86,6 +86,9 @@ def _job(name: str):
   # TensorFlow leaves oneDNN off on CPUs without AVX-512: VGG-16's step then takes 1.3 times as long
   # (docs/performance.md). Read once, when TensorFlow is imported.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+  # Read then too: the Keras that TensorFlow Addons needs (vggtf/addons.py). Nothing else uses any.
+  if importlib.util.find_spec("tf_keras"):
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
   with _quiet_start():
     run = importlib.import_module(f"vggtf.jobs.{name}").run
     if tensorflow := sys.modules.get("tensorflow"):

@@ -2,6 +2,7 @@
 
 config.gin            the configuration, whole; the other jobs read it from here
 operative_config.gin  what was really called, defaults included
+initial.txt           where the first weights came from, if not from the initialiser alone
 run.json              what the data decided: classes, labels, mean RGB; which data that was
 checkpoints/          step-00000100/ ...
 logs/                 TensorBoard: train, validation
@@ -49,6 +50,7 @@ class Workdir:
     self.name = self.path.resolve().name
     self.config = self.path / "config.gin"
     self.operative_config = self.path / "operative_config.gin"
+    self.initial = self.path / "initial.txt"
     self.facts = self.path / "run.json"
     self.checkpoints = self.path / "checkpoints"
     self.logs = self.path / "logs"

@@ -36,3 +36,11 @@ def test_gradient_of_the_value_is_what_is_added():
 
 def test_nothing_to_decay_is_zero():
   assert weight_decay.L2().value([tf.Variable([1.0])]) == 0
+
+
+def test_no_penalty_leaves_gradients_alone():
+  variable, gradient = tf.Variable([[1.0, 2.0]]), tf.constant([[3.0, 4.0]])
+  nothing = weight_decay.Nothing()
+  assert nothing.value([variable]) == 0
+  (found,) = nothing.add([gradient], [variable])
+  np.testing.assert_array_equal(found, gradient)

@@ -10,7 +10,7 @@ from vggtf.losses import softmax, weight_decay
 from vggtf.models import vgg
 from vggtf.nn import initializers
 from vggtf.optimizers import schedules, sgd
-from vggtf.training import step
+from vggtf.training import averaging, step
 
 MEAN_RGB = (120.0, 125.0, 130.0)
 CLASSES = 7
@@ -31,29 +31,52 @@ def net(seed: int = 0, **options) -> vgg.VGG:
   return vgg.VGG(CLASSES, MEAN_RGB, input_size=SIDE, seed=seed, **options)
 
 
-def build(strategy=None, jit_compile=False, schedule=None, seed=0, **options):
-  """Returns the net, its optimizer, schedule, step count, all of them as a state, and the step."""
+def build(
+  strategy=None,
+  jit_compile=False,
+  schedule=None,
+  seed=0,
+  optimizer=sgd.SGD,
+  decay=None,
+  loss=None,
+  average=None,
+  **options,
+):
+  """Returns the net, its optimizer, schedule, step count, all of them as a state, and the step.
+
+  With `average`, a decay, the averages of the net's weights too.
+  """
   strategy = strategy or tf.distribute.OneDeviceStrategy("/device:CPU:0")
   with strategy.scope():
-    model, optimizer = net(seed, **options), sgd.SGD()
+    model, optimizer = net(seed, **options), optimizer()
     schedule = schedule or schedules.Steps(boundaries=(2,), initial=1e-3, factor=0.2)
     optimizer.build(model.trainable_variables)
+    averages = averaging.ExponentialMovingAverage(average) if average is not None else None
+    if averages:
+      averages.build(model.variables)
     done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
   take = step.TrainStep(
     strategy,
     model,
-    softmax.Softmax(),
-    weight_decay.L2(DECAY),
+    loss or softmax.Softmax(),
+    decay or weight_decay.L2(DECAY),
     optimizer,
     schedule,
     done,
     BATCH,
     5,
     jit_compile,
+    averages,
   )
   state = tf.train.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, step=done)
   return types.SimpleNamespace(
-    net=model, optimizer=optimizer, schedule=schedule, done=done, state=state, take=take
+    net=model,
+    optimizer=optimizer,
+    schedule=schedule,
+    done=done,
+    state=state,
+    take=take,
+    averaging=averages,
   )
 
 

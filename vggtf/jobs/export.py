@@ -15,6 +15,7 @@ def run(
   model: Callable[..., contracts.Model],
   predictor: Callable[[contracts.Model], contracts.Predictor],
   checkpoint_choice: str = "latest",
+  weights: str = "raw",
 ) -> None:
   """Writes <workdir>/export/<predictor>/<step> and prints its path.
 
@@ -23,8 +24,9 @@ def run(
     model: the net that was trained.
     predictor: what was measured; called with the net.
     checkpoint_choice: "latest" or "best".
+    weights: "raw", or "ema" for the averages of a run that keeps them.
   """
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
-  net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice)
+  net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice, weights)
   print(saved_model.export(folder.export, net, predictor(net), facts.labels, step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -13,6 +14,7 @@ import tensorflow as tf
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
+from vggtf.training import averaging as averages
 from vggtf.training import checkpoint, hooks, loop, step, stopping
 from vggtf.training import strategy as strategies
 
@@ -40,6 +42,9 @@ def run(
   jit_compile: bool | str = "auto",
   seed: int = 0,
   allow_config_change: bool = False,
+  initial: Callable[[contracts.Model], str] | None = None,
+  averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
+  weights: str = "raw",
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -64,8 +69,14 @@ def run(
     jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU).
     seed: of the images' order and views, and of dropout.
     allow_config_change: whether to resume although the configuration is another.
+    initial: gives a net that was just drawn other weights, such as those of a trained one, and
+      returns a report of it, which goes to the log and into the run's folder; not called where a
+      run goes on.
+    averaging: of the weights over the steps; None keeps no averages.
+    weights: whose validation error is measured: "raw", or "ema" for the averages.
 
   Raises:
+    UsageError: a part is configured so that it cannot work, alone or with another.
     Preempted: a signal asked to stop, and a checkpoint was saved.
   """
   _check_counts(
@@ -74,16 +85,28 @@ def run(
     log_every=log_every,
     steps_per_call=steps_per_call,
   )
+  averages.check_choice("train.run.weights", weights)
+  if weights == averages.EMA and averaging is None:
+    raise errors.UsageError("train.run.weights = 'ema' needs train.run.averaging: bind it as well")
   folder = workdirs.Workdir(workdir)
   facts = _facts(data_dir)
   folder.begin(configuration.text(), facts, allow_config_change)
 
+  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
   strategy = strategy()
   with strategy.scope():
     net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
+    if initial and not checkpoints.any():  # before slots and averages, which may begin as copies
+      report = initial(net)
+      _log.info("initial weights: %s", report)
+      workdirs.write_text(folder.initial, report + "\n")
     update, rate, decay = optimizer(), schedule(), weight_decay()
     update.build(net.trainable_variables)
+    average = averaging and averaging()
+    if average:
+      average.build(net.variables)
     done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+  _refuse_two_decays(update, decay, net)
   feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
   evaluator = evaluator(net, data_dir)
   take_steps = step.TrainStep(
@@ -97,11 +120,12 @@ def run(
     feed.batch_size,
     seed,
     step.compiles(jit_compile),
+    average,
   )
   workdirs.write_text(folder.operative_config, configuration.operative_text())
 
-  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
-  state = tf.train.Checkpoint(model=net, optimizer=update, schedule=rate, step=done)
+  parts = {"model": net, "optimizer": update, "schedule": rate, "step": done}
+  state = tf.train.Checkpoint(**parts, **({"averaging": average} if average else {}))
   first = checkpoints.restore_newest(state) or 0
   if steps == 0:
     checkpoints.save(state, 0)
@@ -115,8 +139,15 @@ def run(
   board = hooks.TensorBoard(folder.logs / "train", log_every)
   board.text("config", configuration.text(), first)
   board.text("operative_config", configuration.operative_text(), first)
-  tell = _teller(folder, evaluator.protocol, evaluate_every, getattr(feed, "damage", None))
-  measure = hooks.Evaluate(evaluate_every, evaluator, tell, getattr(rate, "observe", None))
+  protocol = evaluator.protocol + averages.REMARK[weights]
+  tell = _teller(folder, protocol, evaluate_every, getattr(feed, "damage", None))
+  in_place = average.in_place if weights == averages.EMA else contextlib.nullcontext
+
+  def validate() -> dict[str, metrics.Mean]:
+    with in_place():
+      return evaluator()
+
+  measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
   save = functools.partial(checkpoints.save, state)
   between = [
     hooks.StopOnNonFinite(),
@@ -191,6 +222,17 @@ def _facts(data_dir: str) -> workdirs.RunFacts:
     splits=found.splits,
     rejected=found.rejected,
   )
+
+
+def _refuse_two_decays(
+  optimizer: contracts.Optimizer, decay: contracts.WeightDecay, net: contracts.Model
+) -> None:
+  """Raises UsageError where the penalty and the optimizer would both decay the weights."""
+  if getattr(optimizer, "decays_weights", False) and decay.value(net.trainable_variables) > 0:
+    raise errors.UsageError(
+      f"the optimizer {type(optimizer).__name__} decays weights by itself, and "
+      f"{type(decay).__name__} would once more: bind WEIGHT_DECAY = @weight_decay.Nothing"
+    )
 
 
 def _check_counts(**counts: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics
+from vggtf.training import averaging as averages
 
 
 def compiles(jit_compile: bool | str) -> bool:
@@ -41,6 +42,7 @@ class TrainStep:
     batch_size: images of a global batch.
     seed: of the dropout masks, with the step.
     jit_compile: whether XLA compiles the gradients.
+    averaging: follows the model's variables; built for all of them.
   """
 
   def __init__(
@@ -55,10 +57,12 @@ class TrainStep:
     batch_size: int,
     seed: int,
     jit_compile: bool,
+    averaging: averages.ExponentialMovingAverage | None = None,
   ):
     self._strategy, self._model, self._loss = strategy, model, loss
     self._weight_decay, self._optimizer, self._schedule = weight_decay, optimizer, schedule
     self._step, self._batch_size, self._seed = step, batch_size, seed
+    self._averaging = averaging
     self._variables = model.trainable_variables
     self._updated: list[tf.Variable] = []  # by layers that keep statistics; known once traced
     self._gradients = tf.function(self._compute, jit_compile=True) if jit_compile else self._compute
@@ -107,6 +111,8 @@ class TrainStep:
       updates = context.all_reduce(tf.distribute.ReduceOp.MEAN, updates)
       for variable, value in zip(self._updated, updates, strict=True):
         variable.assign(value)
+    if self._averaging:
+      self._averaging.update(self._step)
     return sums
 
   def _compute(self, image, label, weight, seed, first_example):
@@ -116,7 +122,9 @@ class TrainStep:
       outputs = self._model(image, training)
       losses = self._loss(outputs, label) * weight
       mean = tf.reduce_sum(losses) / self._batch_size
-    gradients = tape.gradient(mean, self._variables)
+    # A head that the loss does not look at has a gradient of 0.
+    unconnected = tf.UnconnectedGradients.ZERO
+    gradients = tape.gradient(mean, self._variables, unconnected_gradients=unconnected)
     self._updated = [variable for variable, _ in training.updates]
     sums = {
       "loss": tf.reduce_sum(losses),
