@@ -8,8 +8,8 @@ in levels of 0..255, less `Facts.mean_rgb`. A VGG's tensors say by themselves wh
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,20 +17,20 @@ from vggtf import errors
 
 # Of ILSVRC-2012's training set, as the authors' release notes give it (there as B, G, R).
 MEAN_RGB = (123.68, 116.779, 103.939)
-POOLINGS = 5  # section 2.1
 TOP = ("fc6", "fc7", "fc8")
-EPSILON = 1e-5  # what norms add to a variance (vggtf/nn/norms.py), and PyTorch's too
-GROUPS = 32  # of group norm, as many of them as the channels allow
 
-# How many convolutions the five blocks hold, and the sides of their kernels, by the net's letter.
-_CONFIGS = {
-  ((3,), (3,), (3, 3), (3, 3), (3, 3)): "A",
-  ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)): "B",
-  ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)): "C",
-  ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)): "D",
-  ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)): "E",
+# Table 1 again, for nets that only their tensors describe: the sides of each block's kernels. A-LRN
+# has the tensors of A.
+CONFIGS = {
+  "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+  "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
+  "B-shallow": ((5,), (5,), (5,), (5,), (5,)),
+  "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
+  "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+  "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
-_NORMS = {
+# The tensors of a norm.
+NORMS = {
   None: (),
   "group": ("scale", "offset"),
   "batch": ("scale", "offset", "moving_mean", "moving_variance"),
@@ -67,19 +67,19 @@ class Weights:
 class Net:
   """What the tensors of a VGG say that it is.
 
-  blocks: names of the convolutions of each of the five blocks; a pooling follows each.
+  config: a key of `CONFIGS`.
   top: ("fc6", "fc7", "fc8"), or nothing where only the convolutions were kept.
   norm: "batch", "group" or None: what stands between a convolution and its ReLU.
-  config: its row in table 1, such as "D"; None where it has none. A-LRN's tensors are A's.
-  classes, input_size: None without a top.
   """
 
-  blocks: tuple[tuple[str, ...], ...]
+  config: str
   top: tuple[str, ...]
   norm: str | None
-  config: str | None
-  classes: int | None
-  input_size: int | None
+
+  @property
+  def blocks(self) -> list[list[str]]:
+    """Returns the names of each block's convolutions; a pooling follows each block."""
+    return blocks(self.config)
 
   @property
   def convolutions(self) -> list[str]:
@@ -87,131 +87,149 @@ class Net:
     return [name for block in self.blocks for name in block]
 
 
+def blocks(config: str) -> list[list[str]]:
+  """Returns the names of each block's convolutions."""
+  return [
+    [f"conv{block}_{index}" for index in range(1, len(sides) + 1)]
+    for block, sides in enumerate(CONFIGS[config], 1)
+  ]
+
+
 def norm_name(convolution: str) -> str:
   """Returns the name of the norm that follows a convolution."""
   return convolution.replace("conv", "norm")
 
 
-def norm_parts(norm: str | None) -> tuple[str, ...]:
-  """Returns the names of a norm's tensors."""
-  return _NORMS[norm]
-
-
-def describe(weights: Weights, where: str) -> Net:
+def describe(tensors: Mapping[str, np.ndarray], where: str) -> Net:
   """Returns the net that the tensors are of, having checked each of them.
 
   Args:
-    weights: of a VGG, with its fully-connected layers or without.
+    tensors: of a VGG, with its fully-connected layers or without.
     where: the file, for messages.
 
   Raises:
     IntegrityError: tensors are missing, left over or of wrong shapes; all of them are listed.
   """
-  tensors = weights.tensors
-  blocks = _blocks(tensors)
-  norm = _norm(tensors)
-  top = TOP if any(name.startswith("fc") for name in tensors) else ()
-  expected: dict[str, tuple[int, ...] | None] = {}
-  channels = 3
-  for name in [*(name for block in blocks for name in block), *top]:
-    kernel = tensors.get(f"{name}/weights")
-    side, outputs = (kernel.shape[0], kernel.shape[-1]) if _is_kernel(kernel) else (None, None)
-    side = 1 if name in ("fc7", "fc8") else side
-    expected[f"{name}/weights"] = None if side is None else (side, side, channels, outputs)
-    expected[f"{name}/biases"] = (outputs,)
-    if name not in top:
-      for part in _NORMS[norm]:
-        expected[f"{norm_name(name)}/{part}"] = (outputs,)
-    channels = outputs
-  problems = _differences(expected, tensors)
-  if problems or len(blocks) != POOLINGS:
-    if len(blocks) != POOLINGS:
-      problems.insert(0, f"{len(blocks)} blocks of convolutions, a VGG has {POOLINGS}")
-    raise errors.IntegrityError(
-      f"{where} is not a whole VGG, and nothing of it was taken: {'; '.join(problems)}"
-    )
-  sides = tuple(tuple(len(tensors[f"{name}/weights"]) for name in block) for block in blocks)
-  size = weights.facts.input_size
-  return Net(
-    blocks=blocks,
-    top=top,
-    norm=norm,
-    config=_CONFIGS.get(sides),
-    classes=tensors["fc8/biases"].size if top else None,
-    input_size=(size or 2**POOLINGS * len(tensors["fc6/weights"])) if top else None,
+  parts = {name.partition("/")[2] for name in tensors if name.startswith("norm")}
+  norm = ("batch" if any("moving" in part for part in parts) else "group") if parts else None
+  net = Net(
+    nearest(tensors, where), TOP if any(name.startswith("fc") for name in tensors) else (), norm
   )
+  expected: dict[str, tuple[int | None, ...]] = {}
+  channels = 3
+  sides = [side for block in CONFIGS[net.config] for side in block]
+  sides += [len(tensors.get("fc6/weights", ())) or None, 1, 1]
+  for name, side in zip([*net.convolutions, *net.top], sides, strict=False):
+    kernel = tensors.get(f"{name}/weights")
+    outputs = kernel.shape[-1] if kernel is not None and kernel.ndim == 4 else None
+    expected[f"{name}/weights"] = (side, side, channels, outputs)
+    expected[f"{name}/biases"] = (outputs,)
+    if name not in net.top:
+      expected |= {f"{norm_name(name)}/{part}": (outputs,) for part in NORMS[norm]}
+    channels = outputs
+  if problems := _differences(expected, tensors):
+    raise errors.IntegrityError(
+      f"{where}: not a whole VGG, nothing was taken; nearest to net {net.config}, but "
+      + "; ".join(problems)
+    )
+  return net
 
 
-def collect(
-  found: Iterable[str],
-  convert: Callable[[str], tuple[str, np.ndarray] | None],
+def nearest(tensors: Mapping[str, np.ndarray], where: str) -> str:
+  """Returns the configuration whose convolutions differ least, in names and sides, from these.
+
+  Raises:
+    IntegrityError: there is no convolution at all.
+  """
+  found = {
+    (name.partition("/")[0], len(tensor))
+    for name, tensor in tensors.items()
+    if name.startswith("conv") and tensor.ndim == 4
+  }
+  if not found:
+    raise errors.IntegrityError(f"{where} holds no VGG: there is no convolution in it")
+
+  def distance(config: str) -> int:
+    sides = (side for block in CONFIGS[config] for side in block)
+    names = (name for block in blocks(config) for name in block)
+    return len(set(zip(names, sides, strict=True)) ^ found)
+
+  return min(CONFIGS, key=distance)
+
+
+def rename(
+  found: Mapping[str, np.ndarray],
+  names: Mapping[str, str],
+  convert: Callable[[str, np.ndarray], np.ndarray],
   where: str,
 ) -> dict[str, np.ndarray]:
-  """Returns canonical tensors of a file's.
+  """Returns a file's tensors under their canonical names.
 
   Args:
-    found: the names that the file has.
-    convert: returns for one of them the canonical name and tensor, None where it knows none.
+    found: the file's tensors.
+    names: canonical names by the file's, of all that a net has.
+    convert: turns the axes of a tensor of this canonical name.
     where: the file, for messages.
 
   Raises:
-    IntegrityError: there are names that are not known; all of them are listed.
+    IntegrityError: tensors are missing or left over or no numbers; all of them are listed.
   """
-  tensors, unknown = {}, []
-  for name in found:
-    converted = convert(name)
-    if converted is None:
-      unknown.append(name)
-    else:
-      tensors[converted[0]] = np.ascontiguousarray(converted[1], np.float32)
-  if unknown:
+  problems = [f"{name} ({names[name]}) is missing" for name in names.keys() - found.keys()]
+  problems += [f"{name} is none of its tensors" for name in found.keys() - names.keys()]
+  tensors = {}
+  for name, tensor in found.items():
+    if tensor.dtype not in (np.float32, np.float16):
+      problems.append(f"{name} is of {tensor.dtype} where float32 is expected")
+    elif name in names:
+      try:
+        tensors[names[name]] = convert(names[name], tensor)
+      except ValueError:
+        problems.append(f"{name} ({names[name]}) has the shape {tensor.shape}")
+  if problems:
     raise errors.IntegrityError(
-      f"{where} holds what no VGG has, and nothing of it was taken: {', '.join(sorted(unknown))}"
+      f"{where}: not a whole VGG, nothing was taken: {'; '.join(sorted(problems))}"
     )
-  return tensors
+  return {name: np.ascontiguousarray(one, np.float32) for name, one in tensors.items()}
 
 
-def _blocks(tensors: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
-  """Returns conv1_1 ... up to the last number that is found: gaps are missing layers."""
-  places = {
-    (int(match[1]), int(match[2]))
-    for name in tensors
-    if (match := re.match(r"(?:conv|norm)([1-9])_([1-9]\d?)/", name))
-  }
-  last = max((block for block, _ in places), default=0)
-  return tuple(
-    tuple(
-      f"conv{block}_{index}"
-      for index in range(1, 1 + max((i for b, i in places if b == block), default=1))
-    )
-    for block in range(1, last + 1)
-  )
+def from_rows(name: str, tensor: np.ndarray, channels: int) -> np.ndarray:
+  """Returns the kernel of a tensor in the axes of Caffe and PyTorch; vectors as they are.
+
+  Args:
+    name: canonical.
+    tensor: [outputs, inputs, height, width], or [outputs, inputs * height * width], or [outputs].
+    channels: of the map that fc6 sees, which its row holds one after the other.
+
+  Raises:
+    ValueError: no kernel has this shape.
+  """
+  if not name.endswith("/weights"):
+    return tensor
+  if tensor.ndim == 2:
+    inputs = channels if name.startswith("fc6") else tensor.shape[1]
+    side = math.isqrt(tensor.shape[1] // inputs)
+    tensor = tensor.reshape(len(tensor), inputs, side, side)
+  return tensor.transpose(2, 3, 1, 0)
 
 
-def _norm(tensors: Mapping[str, np.ndarray]) -> str | None:
-  parts = {name.partition("/")[2] for name in tensors if name.startswith("norm")}
-  if any(part.startswith("moving") for part in parts):
-    return "batch"
-  return "group" if parts else None
-
-
-def _is_kernel(tensor: np.ndarray | None) -> bool:
-  return tensor is not None and tensor.ndim == 4
+def to_rows(kernel: np.ndarray, flat: bool) -> np.ndarray:
+  """Returns [outputs, inputs, height, width] of a kernel, or [outputs, inputs * height * width]."""
+  turned = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+  return turned.reshape(len(turned), -1) if flat else turned
 
 
 def _differences(
-  expected: Mapping[str, tuple[int, ...] | None], tensors: Mapping[str, np.ndarray]
+  expected: Mapping[str, tuple[int | None, ...]], tensors: Mapping[str, np.ndarray]
 ) -> list[str]:
   """Returns a phrase for each tensor that is not as expected; a None in a shape is any size."""
   problems = [f"{name} is missing" for name in expected if name not in tensors]
   for name, tensor in tensors.items():
-    if name not in expected:
+    shape = expected.get(name)
+    if shape is None:
       problems.append(f"{name} is none of its tensors")
-      continue
-    shape = expected[name]
-    if shape is None or len(shape) != tensor.ndim:
-      problems.append(f"{name} has the shape {tensor.shape}")
-    elif any(want not in (None, size) for want, size in zip(shape, tensor.shape, strict=True)):
+    elif len(shape) != tensor.ndim or any(
+      want not in (None, size) for want, size in zip(shape, tensor.shape, strict=True)
+    ):
       sizes = ", ".join("any" if want is None else str(want) for want in shape)
       problems.append(f"{name} has the shape {tensor.shape} where ({sizes}) is expected")
   return problems
