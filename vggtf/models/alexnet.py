@@ -1,4 +1,4 @@
-"""The net of Krizhevsky, Sutskever and Hinton (2012), "AlexNet", with which table 7 begins.
+"""The net of Krizhevsky, Sutskever and Hinton (2012), "AlexNet", one of those in table 7.
 
 Layers carry the names of Caffe's: conv1 ... conv5, fc6, fc7 and fc8. Its convolutions see half of
 their inputs where its authors had a GPU for each half (their section 3.5).

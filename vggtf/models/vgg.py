@@ -13,7 +13,7 @@ LRN = "LRN"
 
 # Table 1. A row is a net, an entry one of its five blocks, a number the side of a convolution's
 # kernel. A max-pooling follows each block, and fc6, fc7 and fc8 the last. The shallow net has one
-# 5x5 in place of each pair of B, whose receptive field is the same (section 2.3).
+# 5x5 in place of each pair of B, whose receptive field is the same (section 4.1).
 CONFIGS = {
   "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
   "A-LRN": ((3, LRN), (3,), (3, 3), (3, 3), (3, 3)),
