@@ -33,6 +33,7 @@ class Layer:
     activation_bytes: of its output.
     is_convolution: whether it has a kernel that slides.
     output: the graph's tensor, before the non-linearity.
+    variables: those that are trained.
   """
 
   name: str
@@ -44,6 +45,7 @@ class Layer:
   activation_bytes: int
   is_convolution: bool
   output: tf.Tensor
+  variables: list[tf.Variable] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +160,7 @@ class _Walk:
   def _count(self, layer: Layer, variable: tf.Variable) -> None:
     if variable.ref() not in self.counted:
       self.counted.add(variable.ref())
+      layer.variables.append(variable)
       layer.parameters += math.prod(variable.shape)
 
   def _window(self, operation: tf.Operation, variables) -> tuple[tuple[int, int], int]:
