@@ -4,14 +4,20 @@ import tensorflow as tf
 
 from tests.conformance import configurations
 
-# Trainable parameters at 1,000 classes: those of the VGG nets follow from table 1 by hand.
+# Trainable parameters at 1,000 classes: those of the VGG nets follow from table 1 by hand, those of
+# the others from the tables of their papers (tests/models).
 PARAMETERS = {
   "vgg11": 132_863_336,
   "vgg11_lrn": 132_863_336,
   "vgg13": 133_047_848,
+  "vgg13_shallow": 134_503_528,
   "vgg16_1x1": 133_638_952,
   "vgg16": 138_357_544,
   "vgg19": 143_667_240,
+  "finetune": 138_357_544,
+  "alexnet": 60_965_224,
+  "zfnet": 62_357_608,
+  "googlenet": 6_998_552 + 3_188_840 + 3_190_888,  # auxiliary heads on 512 and 528 channels
   # Convolutions 577,120, fc6 128 * 1024 + 1024, fc7 1024^2 + 1024, fc8 1024 * 1000 + 1000.
   "quickstart": 2_783_816,
 }
