@@ -97,14 +97,13 @@ def parse(
       _log.info("%s of %s overrides %s", config_files.spell(key), bound[-1].text, first.text)
 
 
-def files(search_paths: Sequence[str] = ()) -> list[str]:
-  """Returns the paths of the gin files that come along, as --gin_file takes them."""
-  found = {
-    str(path.relative_to(folder)): None
-    for folder in (*search_paths, *_SEARCH_PATHS)
+def files() -> dict[str, Path]:
+  """Returns the gin files that come along: what --gin_file calls them, and where they lie."""
+  return {
+    str(path.relative_to(folder)): path
+    for folder in _SEARCH_PATHS[:1]
     for path in sorted((Path(folder) / "gin").rglob("*.gin"))
   }
-  return list(found)
 
 
 def text() -> str:
