@@ -1,9 +1,10 @@
-"""Every optimizer on two replicas against one device, in a process that has two CPUs for it."""
+"""Every optimizer on two replicas against one device: two CPUs of a process, and two processes."""
 
 import functools
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -84,22 +85,69 @@ def in_two_replicas() -> None:
   print(json.dumps(train(strategy)))
 
 
+def in_a_worker() -> None:
+  """Prints what `train` returns in a process of the cluster that TF_CONFIG describes."""
+  strategy = tf.distribute.MultiWorkerMirroredStrategy()
+  assert strategy.num_replicas_in_sync == 2
+  print(json.dumps(train(strategy)))
+
+
+def start(function: str, **environment: str) -> subprocess.Popen:
+  """Starts a process that runs a function of this module."""
+  return subprocess.Popen(
+    [sys.executable, "-c", f"from tests.optimizers import test_replicas as t\nt.{function}()"],
+    cwd=ROOT,
+    env={**os.environ, "TF_USE_LEGACY_KERAS": "1", **environment},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process: subprocess.Popen) -> dict[str, list]:
+  """Returns what it printed last."""
+  try:
+    output, error = process.communicate(timeout=300)
+  finally:
+    process.kill()
+  assert process.returncode == 0, error[-3000:]
+  return json.loads(output.splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
-def trained():
-  code = "from tests.optimizers import test_replicas as here\nhere.in_two_replicas()"
-  environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
-  reply = subprocess.run(
-    [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-  )
-  assert reply.returncode == 0, reply.stderr[-3000:]
-  return train(tf.distribute.OneDeviceStrategy("/device:CPU:0")), json.loads(
-    reply.stdout.splitlines()[-1]
-  )
+def alone():
+  return train(tf.distribute.OneDeviceStrategy("/device:CPU:0"))
+
+
+@pytest.fixture(scope="module")
+def mirrored():
+  return finish(start("in_two_replicas"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_two_replicas_take_the_steps_of_one_device(name, trained):
-  one, two = (found[name] for found in trained)
+def test_two_replicas_take_the_steps_of_one_device(name, alone, mirrored):
+  assert_same_steps(alone[name], mirrored[name])
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_steps_of_one_device(alone):
+  with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as two:
+    workers = [f"localhost:{server.getsockname()[1]}" for server in (one, two)]
+  processes = [
+    start(
+      "in_a_worker",
+      TF_CONFIG=json.dumps(
+        {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+      ),
+    )
+    for index in range(2)
+  ]
+  for found in [finish(process) for process in processes]:
+    for name in OPTIMIZERS:
+      assert_same_steps(alone[name], found[name])
+
+
+def assert_same_steps(one: list, two: list) -> None:
   assert len(one) == len(two) == 2 * len(updates.NAMES)
   for value, found in zip(one, two, strict=True):
     np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
