@@ -21,7 +21,7 @@ TRIPLETS = {"margin": 1.5, "distance_metric": "squared-L2"}
 
 @pytest.mark.parametrize("jit_compile", [None, True])
 def test_sigmoid_focal(jit_compile):
-  loss = addons.OfLogits("sigmoid_focal_crossentropy", FOCAL)
+  loss = addons.OfLogits("SigmoidFocalCrossEntropy", FOCAL)
   function = loss if jit_compile is None else tf.function(loss, jit_compile=jit_compile)
   found = function(OUTPUTS, tf.constant(LABELS))
   right = np.eye(4)[LABELS]
@@ -31,6 +31,19 @@ def test_sigmoid_focal(jit_compile):
   assert found.dtype == tf.float32
   assert found.shape == (6,)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_sparsemax():
+  loss = addons.OfLogits("SparsemaxLoss", {"from_logits": True})
+  # Martins & Astudillo, 2016, equation 23, by its definition as a projection on the simplex.
+  expected = []
+  for logits, label in zip(LOGITS, LABELS, strict=True):
+    ordered = np.sort(logits)[::-1]
+    support = ordered * np.arange(1, 5) > np.cumsum(ordered) - 1
+    threshold = (ordered[support].sum() - 1) / support.sum()
+    kept = logits[logits > threshold]
+    expected.append(-logits[label] + 0.5 * (kept**2 - threshold**2).sum() + 0.5)
+  np.testing.assert_allclose(loss(OUTPUTS, tf.constant(LABELS)), expected, rtol=1e-4, atol=1e-5)
 
 
 def semi_hard(features, labels, margin):
@@ -52,24 +65,27 @@ def semi_hard(features, labels, margin):
 def test_triplets_of_features_beside_another_loss():
   expected = semi_hard(FEATURES, LABELS, margin=1.5)
   assert expected > 0.1
-  alone = addons.OfFeatures("triplet_semihard_loss", TRIPLETS)(OUTPUTS, LABELS)
+  alone = addons.OfFeatures("TripletSemiHardLoss", TRIPLETS)(OUTPUTS, LABELS)
   assert alone.shape == (6,)
   np.testing.assert_allclose(alone, [expected] * 6, rtol=1e-5)
 
-  both = addons.OfFeatures(
-    "triplet_semihard_loss", TRIPLETS, weight=0.2, beside=softmax.Softmax
-  )
+  both = addons.OfFeatures("TripletSemiHardLoss", TRIPLETS, weight=0.2, beside=softmax.Softmax)
   entropy = softmax.Softmax()(OUTPUTS, LABELS).numpy()
   np.testing.assert_allclose(both(OUTPUTS, LABELS), 0.2 * expected + entropy, rtol=1e-5)
 
 
 def test_a_net_without_features_is_refused():
-  loss = addons.OfFeatures("triplet_semihard_loss")
+  loss = addons.OfFeatures("TripletSemiHardLoss")
   with pytest.raises(errors.UsageError, match="this has none"):
     loss(contracts.Outputs(OUTPUTS.logits), LABELS)
 
 
 @pytest.mark.parametrize("loss", [addons.OfLogits, addons.OfFeatures])
 def test_an_unknown_loss_is_refused_with_the_closest(loss):
-  with pytest.raises(errors.UsageError, match=r"Did you mean triplet_semihard_loss\?"):
-    loss("triplet_semihard_los")
+  with pytest.raises(errors.UsageError, match=r"Did you mean TripletSemiHardLoss\?"):
+    loss("TripletSemiHardLos")
+
+
+def test_wrong_options_are_refused():
+  with pytest.raises(errors.UsageError, match=r"TripletSemiHardLoss does not take.*marching"):
+    addons.OfFeatures("TripletSemiHardLoss", {"marching": 1.0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,33 +13,33 @@ from vggtf import addons, contracts, errors
 
 
 class OfLogits:
-  """A function of `tfa.losses` that compares logits with one-hot labels; a `contracts.Loss`.
+  """A class of `tfa.losses` that compares logits with one-hot labels; a `contracts.Loss`.
 
-  Such as "sigmoid_focal_crossentropy" or "sparsemax_loss".
+  Such as "SigmoidFocalCrossEntropy" or "SparsemaxLoss".
   """
 
   def __init__(self, loss: str, options: Mapping[str, Any] | None = None):
-    """Takes the function's name, and its arguments but for labels and predictions.
+    """Takes the class's name and its arguments, as Addons' own documentation has them.
 
     Raises:
-      UsageError: there is no such function.
+      UsageError: there is no such class, or it does not take these options.
       EnvironmentFault: TensorFlow Addons cannot be imported.
     """
-    self._function, self._options = _function("OfLogits", loss), dict(options or {})
+    self._loss = _construct("OfLogits", loss, options)
 
   def __call__(self, outputs: contracts.Outputs, labels: tf.Tensor) -> tf.Tensor:
     """Returns the loss of each example, float32 [N], for labels int32 [N]."""
     logits = tf.cast(outputs.logits, tf.float32)
     target = tf.one_hot(labels, logits.shape[-1])
-    return _per_example(self._function(target, logits, **self._options), labels)
+    return _per_example(self._loss.call(target, logits), labels)
 
 
 class OfFeatures:
-  """Another loss plus a function of `tfa.losses` that compares features; a `contracts.Loss`.
+  """Another loss plus a class of `tfa.losses` that compares features; a `contracts.Loss`.
 
-  Such as "triplet_semihard_loss" or "lifted_struct_loss". Features are scaled to length 1. The
-  function gives one number for a batch, on several replicas for each one's part of it, within which
-  it looks for its pairs and triplets; that number is every example's.
+  Such as "TripletSemiHardLoss" or "LiftedStructLoss". Features are scaled to length 1. It gives one
+  number for a batch, on several replicas for each one's part of it, within which it looks for its
+  pairs and triplets; that number is every example's.
   """
 
   def __init__(
@@ -48,20 +49,20 @@ class OfFeatures:
     weight: float = 1.0,
     beside: Callable[[], contracts.Loss] | None = None,
   ):
-    """Takes the function and what it stands beside.
+    """Takes the class and what it stands beside.
 
     Args:
-      loss: the function's name.
-      options: its arguments, but for labels and embeddings.
+      loss: the class's name.
+      options: its arguments, as Addons' own documentation has them.
       weight: multiplies it.
       beside: the constructor of the loss that it is added to; with None the last layer does not
         learn.
 
     Raises:
-      UsageError: there is no such function.
+      UsageError: there is no such class, or it does not take these options.
       EnvironmentFault: TensorFlow Addons cannot be imported.
     """
-    self._function, self._options = _function("OfFeatures", loss), dict(options or {})
+    self._loss = _construct("OfFeatures", loss, options)
     self._weight, self._beside = weight, beside and beside()
 
   def __call__(self, outputs: contracts.Outputs, labels: tf.Tensor) -> tf.Tensor:
@@ -75,22 +76,32 @@ class OfFeatures:
         "addons.OfFeatures needs a net that gives its features; this has none"
       )
     features = tf.math.l2_normalize(tf.cast(outputs.features, tf.float32), axis=1)
-    compared = self._weight * self._function(labels, features, **self._options)
+    compared = self._weight * self._loss.call(labels, features)
     loss = _per_example(compared, labels)
     return loss + self._beside(outputs, labels) if self._beside else loss
 
 
-def _function(user: str, name: str) -> Callable:
-  losses = addons.load().losses
-  known = [one for one in dir(losses) if one.endswith(("_loss", "_crossentropy"))]
+def _construct(user: str, name: str, options: Mapping[str, Any] | None):
+  known = {
+    one: found
+    for one, found in vars(addons.load().losses).items()
+    if inspect.isclass(found) and issubclass(found, tf.keras.losses.Loss)
+  }
   if name not in known:
     close = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise errors.UsageError(
-      f"addons.{user}.loss = {name!r} is no function of tfa.losses; known: "
-      f"{', '.join(known)}.{hint}"
+      f"addons.{user}.loss = {name!r} is no class of tfa.losses; known: {', '.join(known)}.{hint}"
     )
-  return getattr(losses, name)
+  options = dict(options or {})
+  # Some drop what they do not know without a word.
+  takes = [one for one in inspect.signature(known[name]).parameters if one != "kwargs"]
+  if unknown := sorted(options.keys() - set(takes)):
+    raise errors.UsageError(
+      f"addons.{user}.options: {name} does not take {', '.join(unknown)}; it takes "
+      f"{', '.join(takes)}"
+    )
+  return known[name](**options)
 
 
 def _per_example(loss: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
