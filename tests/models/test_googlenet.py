@@ -151,7 +151,8 @@ def test_bfloat16_is_near_float32_and_gives_float32():
   ("options", "told"),
   [
     ({"inception": "v3"}, "'naive'"),
-    ({"input_size": 64}, "auxiliary=False"),
+    ({"input_size": 64}, "auxiliary=False leaves out: take 79 or more"),
+    ({"input_size": 64, "pool_rounding": "floor"}, "take 93 or more"),
     ({"input_size": 30, "auxiliary": False}, "take 31 or more"),
   ],
 )

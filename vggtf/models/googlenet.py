@@ -115,7 +115,7 @@ class GoogLeNet(net.Net):
     self._initializer = initializer or initializers.Glorot()
     self._bias, self._seed = bias, seed
 
-    self._pooled_side = self._last_side()
+    self._pooled_side = self._native_side(self._side_after, "the last pooling")
     channels = self._add("conv1/7x7_s2", 7, 3, 64, padding=3, stride=2)
     channels = self._add("conv2/3x3_reduce", 1, channels, 64)
     channels = self._add("conv2/3x3", 3, channels, 192)
@@ -198,13 +198,11 @@ class GoogLeNet(net.Net):
     return channels
 
   def _add_auxiliary(self, head: str, channels: int) -> None:
-    side = self._side_after(self.input_size, pools=3)
-    side = layers.pooled_side(side, "floor", AUXILIARY_WINDOW, AUXILIARY_STRIDE)
-    if side < 1:
-      raise errors.UsageError(
-        f"input_size={self.input_size} is too small for the auxiliary heads: take 80 or more, or "
-        "auxiliary=False"
-      )
+    def side_after(size: int) -> int:
+      size = self._side_after(size, pools=3)
+      return layers.pooled_side(size, "floor", AUXILIARY_WINDOW, AUXILIARY_STRIDE)
+
+    side = self._native_side(side_after, f"{head}, which auxiliary=False leaves out")
     channels = self._add(f"{head}/conv", 1, channels, 128)
     hidden = self._widen(1024)
     self._add_full(f"{head}/fc", side, channels, hidden, self._bias)

@@ -106,9 +106,10 @@ class Chain(net.Net):
         self.norms[one.name] = make_norm(one.name.replace("conv", "norm"), outputs)
       channels = outputs
     hidden = self._widen(HIDDEN_CHANNELS)
-    for name, side, inputs in (("fc6", self._last_side(), channels), ("fc7", 1, hidden)):
+    side = self._native_side(self._side_after, "fc6")
+    for name, kernel, inputs in (("fc6", side, channels), ("fc7", 1, hidden)):
       self.layers[name] = heads.FullyConnected(
-        name, side, inputs, hidden, initializer, seed, hidden_bias
+        name, kernel, inputs, hidden, initializer, seed, hidden_bias
       )
     if name := self._head.layer:
       outputs = self._head.outputs(classes)

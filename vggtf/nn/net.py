@@ -1,7 +1,7 @@
 """What all nets do alike: classify pictures of their own size, and slide over larger ones."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -103,17 +103,13 @@ class Net(tf.Module):
     """Returns which of `Outputs` the last layer computes, and it, float32 [N, h, w, ...]."""
     raise NotImplementedError
 
-  def _side_after(self, side: int) -> int:
-    """Returns the side of the map that poolings and strides leave of an image of this side."""
-    raise NotImplementedError
-
-  def _last_side(self) -> int:
-    """Returns the side of the map that they leave of an image of the native size."""
-    side = self._side_after(self.input_size)
+  def _native_side(self, side_after: Callable[[int], int], reader: str) -> int:
+    """Returns the side of a map at the native size, given that of any size, and who reads it."""
+    side = side_after(self.input_size)
     if side < 1:
-      least = next(size for size in itertools.count(1) if self._side_after(size) >= 1)
+      least = next(size for size in itertools.count(1) if side_after(size) >= 1)
       raise errors.UsageError(
-        f"input_size={self.input_size} leaves nothing after the poolings: take {least} or more"
+        f"input_size={self.input_size} leaves nothing for {reader}: take {least} or more"
       )
     return side
 
