@@ -138,3 +138,17 @@ def test_a_binding_may_name_what_the_files_import_and_the_job():
     ["vggtf.jobs.predict"],
   )
   assert gin.query_parameter("predict.run.predictor") == "dense"
+
+
+def test_what_a_run_kept_may_hold_what_its_overlay_put_out_of_use(tmp_path):
+  configurations.parse("vgg16", "eval/centre")
+  kept = tmp_path / "config.gin"
+  kept.write_text(config.text())
+  gin.clear_config()
+  config.parse([], [], kept=str(kept))
+  gin.clear_config()
+  config.parse(["gin/eval/dense.gin"], ["dense.Dense.scale = 300"], kept=str(kept))
+  assert gin.query_parameter("dense.Dense.scale") == 300
+  gin.clear_config()
+  with pytest.raises(errors.UsageError, match="would read: MODLE"):
+    config.parse([], ["MODLE = 1"], kept=str(kept))

@@ -154,6 +154,8 @@ def test_a_net_from_outside_trains(data, tmp_path):
     "  def __call__(self, images, training=None):\n"
     "    pixels = (tf.cast(images, tf.float32) - self._mean_rgb) / self._scale\n"
     "    return contracts.Outputs(tf.reshape(pixels, [-1, 3072]) @ self.weights)\n"
+    "  def score_map(self, images):\n"
+    "    return self(images[:, :32, :32]).logits[:, None, None]\n"
   )
   (tmp_path / "my_net.gin").write_text(
     "from __gin__ import dynamic_registration\n"
@@ -164,16 +166,26 @@ def test_a_net_from_outside_trains(data, tmp_path):
     "from vggtf.jobs import train\n"
     "train.run.steps = 1\n"
   )
-  _, stderr = commands.run(
+  command = (
     "vggtf.main",
-    f"--gin_file={tmp_path}/my_net.gin",
+    "--gin_file=my_net.gin",
+    f"--gin_search_paths={tmp_path}",
     f"--data_dir={data}/records",
     f"--workdir={tmp_path}/run",
-    path=tmp_path,
   )
+  _, stderr = commands.run(*command, code=2, path=tmp_path)
+  assert stderr.endswith("allow with --gin_allow_import=my_nets\n")
+  allowed = "--gin_allow_import=my_nets"
+  _, stderr = commands.run(*command, allowed, "--gin.train.run.log_every=1", path=tmp_path)
   assert "step 1 of 1" in stderr
   weights = tf.train.load_variable(
     checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").prefix(1),
     "model/weights/.ATTRIBUTES/VARIABLE_VALUE",
   )
   assert weights.any()
+
+  # The run's own configuration imports it, too.
+  evaluate = ("vggtf.main", "--job=evaluate", f"--workdir={tmp_path}/run")
+  commands.run(*evaluate, code=2, path=tmp_path)
+  stdout, _ = commands.run(*evaluate, allowed, path=tmp_path)
+  assert "top-1 error" in stdout

@@ -36,6 +36,7 @@ def parse(
   modules: Sequence[str] = (),
   allow_imports: Sequence[str] = (),
   search_paths: Sequence[str] = (),
+  kept: str | None = None,
 ) -> None:
   """Reads gin files, then single bindings, later ones winning, and checks the whole.
 
@@ -47,12 +48,15 @@ def parse(
     allow_imports: modules that the files may import, beside vggtf and what installed packages
       announce (entry points of the group vggtf.plugins).
     search_paths: folders where files are looked for before those of vggtf.
+    kept: the file that a run wrote of its configuration, read before all others. It does not show
+      which overlay put a binding out of use, so what it leaves unread is no mistake.
 
   Raises:
     UsageError: a file, module, name or parameter does not exist, a value has a wrong type, or a
       binding is missing or would do nothing.
   """
   search = (*search_paths, *_SEARCH_PATHS)
+  files = [*([kept] if kept else []), *files]
   said = [config_files.read(file, search, source) for source, file in enumerate(files)]
   allowed = config_imports.allow(allow_imports)
   config_imports.load([one for each in said for one in each.imports], allowed)
@@ -75,7 +79,7 @@ def parse(
     known = list(modules)
     for file in files:
       known += _imported(gin.parse_config_file(file))
-      read |= config_checks.reached()
+      read |= config_checks.reached() if file != kept else set(gin.config._CONFIG)
     for source, param in enumerate(params, len(files)):
       key = _parse_param(param, known)
       place = config_files.Place(source, f"--gin_param={param!r}")

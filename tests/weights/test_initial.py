@@ -2,12 +2,14 @@
 
 import functools
 
+import gin
 import numpy as np
 import pytest
 
 from tests import samples
 from tests.jobs import runs
-from vggtf import errors, weights
+from vggtf import config, errors, weights
+from vggtf.jobs import train
 from vggtf.models import vgg
 from vggtf.nn import initializers
 from vggtf.optimizers import groups, sgd
@@ -162,3 +164,30 @@ def _layer(checkpoint: dict[str, bytes], layer: str) -> dict[str, bytes]:
     for name, bits in checkpoint.items()
     if name.startswith("model/") and f"/{layer}/" in name and "OPTIMIZER_SLOT" not in name
   }
+
+
+def test_the_recipe_for_one_s_own_photos_trains(tmp_path):
+  data = samples.digits_like(tmp_path / "data")
+  source = functools.partial(vgg.VGG, config="D", input_size=32, width=1 / 16)
+  runs.run(tmp_path / "source", data, model=source, steps=0)
+  photos = samples.digits_like(tmp_path / "photos", classes=3)
+  gin.clear_config()
+  try:
+    config.parse(
+      ["gin/finetune.gin", "gin/with/pixels_32.gin"],
+      [
+        f"SOURCE = '{tmp_path}/source'",
+        "vgg.VGG.width = 0.0625",
+        "TrainingFeed.batch_size = 8",
+        "train.run.steps = 2",
+      ],
+    )
+    config.configured(train.run)(
+      workdir=str(tmp_path / "run"), data_dir=photos, configuration=config
+    )
+  finally:
+    gin.clear_config()
+  first, last = runs.saved(tmp_path / "source", 0), runs.saved(tmp_path / "run", 2)
+  assert _layer(last, "conv3_3") == _layer(first, "conv3_3")
+  assert _layer(last, "conv4_1") != _layer(first, "conv4_1")
+  assert (tmp_path / "run" / "initial.txt").read_text().endswith("drawn: fc8\n")
