@@ -2,8 +2,11 @@
 
 import functools
 import logging
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from vggtf.losses import weight_decay
 from vggtf.optimizers import adamw, addons, clip, groups, lars, sgd
 from vggtf.training import averaging, checkpoint
 
+ROOT = pathlib.Path(__file__).parents[2]
 EMA = functools.partial(averaging.ExponentialMovingAverage, 0.5)
 MOMENTUM = {"momentum": 0.9}
 OPTIMIZERS = {
@@ -119,6 +123,76 @@ def test_a_run_whose_averages_are_measured_trains_as_one_without(data_dir, tmp_p
   found, expected = (restored(tmp_path / name, "raw") for name in ("with", "without"))
   for ours, theirs in zip(found.variables, expected.variables, strict=True):
     np.testing.assert_array_equal(ours, theirs)
+
+
+TWO_DEVICES = """
+import functools, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.jobs import test_train_parts as parts
+parts.two_steps(sys.argv[1], sys.argv[2],
+  strategy=functools.partial(tf.distribute.MirroredStrategy, ["/cpu:0", "/cpu:1"]))
+"""
+
+
+def two_steps(folder, data_dir, **changes):
+  """Trains with a rule of TensorFlow Addons and measures averages, on any devices."""
+  runs.run(
+    folder,
+    data_dir,
+    model=functools.partial(runs.MODEL, norm=None, dropout=0.0),
+    optimizer=OPTIMIZERS["SGDW"],
+    weight_decay=weight_decay.Nothing,
+    averaging=EMA,
+    weights="ema",
+    evaluator=Weighed,
+    steps=2,
+    **changes,
+  )
+
+
+def test_replicas_average_and_measure_as_one_device(data_dir, tmp_path):
+  two_steps(tmp_path / "one", data_dir)
+  subprocess.run(
+    [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two"), data_dir],
+    cwd=ROOT,
+    env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+    check=True,
+    capture_output=True,
+  )
+  one, two = (workdir.Workdir(str(tmp_path / name)).read_results() for name in ("one", "two"))
+  assert [line["value"] for line in two] == pytest.approx([line["value"] for line in one], rel=1e-5)
+  one, two = (runs.saved(tmp_path / name, 2) for name in ("one", "two"))
+  assert one.keys() == two.keys()
+  compared = [name for name in one if name.startswith("averaging/")]
+  assert compared
+  for name in compared:
+    found, expected = (np.frombuffer(bits[name], np.float32) for bits in (two, one))
+    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected), name
+
+
+def test_the_command_line_has_the_keras_that_addons_need(data_dir, tmp_path):
+  environment = {name: one for name, one in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+  flags = [
+    "--gin_file=gin/quickstart.gin",
+    "--gin_file=gin/with/addons_lamb.gin",
+    "--gin_file=gin/with/addons_focal.gin",
+    "--gin_param=train.run.steps = 0",
+    "--gin_param=vgg.VGG.width = 0.05",
+    "--gin_param=pipeline.TrainingFeed.batch_size = 8",
+    f"--data_dir={data_dir}",
+    f"--workdir={tmp_path / 'run'}",
+  ]
+  reply = subprocess.run(
+    [sys.executable, "-m", "vggtf.main", *flags],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
+  assert reply.returncode == 0, reply.stderr[-2000:]
+  assert any("slots" in name for name in runs.saved(tmp_path / "run", 0))
 
 
 def test_averages_that_are_not_there_are_refused(data_dir, tmp_path):
