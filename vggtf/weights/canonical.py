@@ -135,6 +135,11 @@ def describe(tensors: Mapping[str, np.ndarray], where: str) -> Net:
   return net
 
 
+def native_size(tensors: Mapping[str, np.ndarray]) -> int:
+  """Returns the side of the images that a VGG classifies: five poolings leave what fc6 spans."""
+  return 32 * len(tensors["fc6/weights"]) if "fc6/weights" in tensors else 224
+
+
 def nearest(tensors: Mapping[str, np.ndarray], where: str) -> str:
   """Returns the configuration whose convolutions differ least, in names and sides, from these.
 

@@ -19,7 +19,7 @@ from vggtf import errors
 from vggtf.weights import canonical, extras
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-_INNER = "model.weights.h5"  # of a .keras archive
+INNER = "model.weights.h5"  # of a .keras archive
 _TOP = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 _EXTRA = "keras"
 
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
   h5py = extras.load("h5py", _EXTRA)
   try:
     if zipfile.is_zipfile(path):
-      with zipfile.ZipFile(path) as archive, archive.open(_INNER) as inner:
+      with zipfile.ZipFile(path) as archive, archive.open(INNER) as inner:
         return _read_hdf5(h5py, io.BytesIO(inner.read()), str(path))
     return _read_hdf5(h5py, path, str(path))
   except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:

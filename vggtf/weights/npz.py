@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vggtf import errors
-from vggtf.weights import canonical
 
 
-def read(path: Path) -> canonical.Weights:
+def read(path: Path) -> dict[str, np.ndarray]:
   """Returns the tensors as they are named.
 
   Raises:
@@ -27,10 +27,10 @@ def read(path: Path) -> canonical.Weights:
     ) from error
   if other := [f"{name} ({a.dtype})" for name, a in tensors.items() if a.dtype != np.float32]:
     raise errors.IntegrityError(f"{path}: float32 expected, not {', '.join(other)}")
-  return canonical.Weights(tensors)
+  return tensors
 
 
-def write(path: Path, weights: canonical.Weights) -> None:
+def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
   """Writes an archive that is not compressed: weights do not shrink."""
   with open(path, "wb") as file:  # np.savez would append its suffix to a name
-    np.savez(file, **weights.tensors)
+    np.savez(file, **tensors)
