@@ -63,6 +63,16 @@ def test_report_goes_to_the_log_and_to_tensorboard(tmp_path, caplog):
   assert len(tags) == 2 * len(found)
 
 
+def test_replicas_see_what_one_device_sees():
+  arrays = parts.arrays(1)
+  images, labels = tf.constant(arrays.image[0]), tf.constant(arrays.label[0])
+  expected = magnitudes.measure(parts.net(), softmax.Softmax(), images, labels)
+  with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+    mirrored = parts.net()
+  assert isinstance(mirrored.trainable_variables[0], tf.distribute.DistributedValues)
+  assert magnitudes.measure(mirrored, softmax.Softmax(), images, labels) == expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   ("config", "logits", "gradient"),

@@ -51,20 +51,18 @@ def measure(
   """
   trace = traced_layers.trace(net, batch=len(images))
   activations = [tf.math.reduce_std(tf.cast(o, tf.float32)) for o in trace.outputs(images)]
-  variables = net.trainable_variables
+  variables = [variable for layer in trace.layers for variable in layer.variables]
   with tf.GradientTape() as tape:
     outputs = net(images, contracts.Training(tf.constant([seed, 0])))
     mean = tf.reduce_mean(loss(outputs, labels))
-  squares = {
-    variable.ref(): (float(tf.reduce_sum(tf.square(gradient))), int(tf.size(gradient)))
-    for variable, gradient in zip(variables, tape.gradient(mean, variables), strict=True)
-    if gradient is not None
-  }
+  gradients = tape.gradient(mean, variables)
+  by_variable = {v.ref(): one for v, one in zip(variables, gradients, strict=True)}
   found = []
   for layer, activation in zip(trace.layers, activations, strict=True):
-    sums = [squares[v.ref()] for v in layer.variables if v.ref() in squares]
-    if sums:
-      total, count = map(sum, zip(*sums, strict=True))
+    own = [one for v in layer.variables if (one := by_variable[v.ref()]) is not None]
+    if own:
+      total = sum(float(tf.reduce_sum(tf.square(one))) for one in own)
+      count = sum(int(tf.size(one)) for one in own)
       found.append(Magnitude(layer.name, float(activation), (total / count) ** 0.5))
   return found
 

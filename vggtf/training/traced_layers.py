@@ -33,7 +33,7 @@ class Layer:
     activation_bytes: of its output.
     is_convolution: whether it has a kernel that slides.
     output: the graph's tensor, before the non-linearity.
-    variables: those that are trained.
+    variables: those that are trained, as the first replica has them.
   """
 
   name: str
@@ -72,11 +72,12 @@ def trace(net: contracts.Model, batch: int = 1) -> Trace:
     function = tf.compat.v1.wrap_function(lambda images: _given(net(images)), [images])
   finally:
     tf.config.run_functions_eagerly(before)
-  walk = _Walk(net.trainable_variables, function.graph, batch)
+  trained = [_local(variable) for variable in net.trainable_variables]
+  walk = _Walk(trained, function.graph, batch)
   for operation in function.graph.get_operations():
     walk.visit(operation)
   layers = tuple(walk.layers)
-  unused = tuple(v for v in net.trainable_variables if v.ref() not in walk.counted)
+  unused = tuple(variable for variable in trained if variable.ref() not in walk.counted)
   # The first input is the images; the others are variables, which stay captured.
   outputs = function.prune(function.inputs[:1], [layer.output for layer in layers])
   return Trace(layers, unused, outputs)
@@ -87,11 +88,16 @@ def _given(outputs: contracts.Outputs) -> list[tf.Tensor]:
   return [tensor for tensor in tf.nest.flatten(outputs) if tensor is not None]
 
 
+def _local(variable: tf.Variable) -> tf.Variable:
+  """Returns what the first replica has of a variable that several mirror."""
+  return variable.values[0] if isinstance(variable, tf.distribute.DistributedValues) else variable
+
+
 class _Walk:
   """Goes through a graph's operations in the order of their creation, which is topological."""
 
   def __init__(self, variables: Sequence[tf.Variable], graph: tf.Graph, batch: int):
-    handles = {id(v.handle): v for v in variables if hasattr(v, "handle")}
+    handles = {id(variable.handle): variable for variable in variables}
     # The variables that a tensor beside the images' way is made of, by its name; first those that
     # stand for variables inside the graph.
     self._made_of = {
