@@ -83,7 +83,7 @@ class Optimizer(tf.Module):
     self._hidden.variables = list(variables)
     optimizer = self._hidden.optimizer
     optimizer._create_all_weights(self._hidden.variables)  # else at the first step, in a replica
-    self.slots = [optimizer.iterations, *_without(optimizer.weights, optimizer.iterations)]
+    self.slots = list(optimizer.weights)
 
   def apply(self, gradients: Iterable[tf.Tensor], learning_rate: tf.Tensor) -> None:
     """Updates the variables of this replica.
@@ -129,7 +129,3 @@ def _construct(name: str, kind: type, options: Mapping[str, Any]):
     raise errors.UsageError(
       f"addons.Optimizer: {name} does not take these options: {error}"
     ) from error
-
-
-def _without(variables: Iterable[tf.Variable], one: tf.Variable) -> list[tf.Variable]:
-  return [variable for variable in variables if variable is not one]
