@@ -110,7 +110,9 @@ def test_timm_layout_is_a_convolutional_head(tmp_path):
   assert state["head.fc.weight"].shape == (7, 256)
   batch = nets.images(2, 64)
   maps = torch.tensor((batch.numpy() - nets.MEAN).transpose(0, 3, 1, 2), dtype=torch.float32)
-  for number, word in zip((0, 0, 3, 3, 6, 8, 8, 11, 13, 13, 16, 18, 18), "cpcpccpccpccp", strict=True):
+  for number, word in zip(
+    (0, 0, 3, 3, 6, 8, 8, 11, 13, 13, 16, 18, 18), "cpcpccpccpccp", strict=True
+  ):
     if word == "p":
       maps = torch.nn.functional.max_pool2d(maps, 2)
     else:

@@ -12,8 +12,8 @@ from vggtf import errors, workdir
 from vggtf.weights import canonical
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_RAW, _EMA = "model/", "averaging/"
-_WHICH = ("raw", "ema")
+# What the names of these begin with in a checkpoint.
+_STARTS = {"raw": "model/", "ema": "averaging/"}
 _CHANNELS, _HIDDEN = (64, 128, 256, 512, 512), 4096  # table 1
 _HEAD = """from __gin__ import dynamic_registration
 
@@ -36,8 +36,7 @@ def read_run(folder: Path, which: str = "raw", choice: str = "latest") -> canoni
   Raises:
     UsageError: nothing was trained there, or no averages were kept.
   """
-  if which not in _WHICH:
-    raise errors.UsageError(f"weights = {which!r} is unknown: choose one of {', '.join(_WHICH)}")
+  start = errors.choose("which", which, _STARTS)
   from vggtf.training import checkpoint  # TensorFlow takes seconds, and other formats need it not
 
   run = workdir.Workdir(str(folder))
@@ -46,7 +45,7 @@ def read_run(folder: Path, which: str = "raw", choice: str = "latest") -> canoni
   prefix = checkpoints.prefix(checkpoints.find(choice))
   options = _options(run)
   return canonical.Weights(
-    _tensors(prefix, which),
+    _tensors(prefix, start),
     canonical.Facts(
       mean_rgb=tuple(facts.mean_rgb),
       labels=facts.labels,
@@ -151,7 +150,7 @@ def _width(weights: canonical.Weights, net: canonical.Net) -> float:
   )
 
 
-def _tensors(prefix: str, which: str) -> dict[str, np.ndarray]:
+def _tensors(prefix: str, start: str) -> dict[str, np.ndarray]:
   """Returns the model's tensors by the names of its variables."""
   import tensorflow as tf
   from tensorflow.core.protobuf import trackable_object_graph_pb2
@@ -162,14 +161,13 @@ def _tensors(prefix: str, which: str) -> dict[str, np.ndarray]:
   names = {
     saved.checkpoint_key: saved.full_name for node in graph.nodes for saved in node.attributes
   }
-  start = {"raw": _RAW, "ema": _EMA}[which]
   tensors = {
-    name.removeprefix(_EMA): reader.get_tensor(key)
+    name.removeprefix(start): reader.get_tensor(key)
     for key, name in names.items()
     if key.startswith(start) and not name.endswith("mean_rgb")
   }
   if not tensors:
-    raise errors.UsageError(f"{prefix} holds no averages of the weights; take weights = 'raw'")
+    raise errors.UsageError(f"{prefix} holds no averages of the weights; take which = 'raw'")
   return tensors
 
 

@@ -88,7 +88,7 @@ def read(
   if path.is_dir():
     return checkpoints.read_run(path, which, choice)
   if which != "raw":
-    raise errors.UsageError(f"weights = {which!r} is for a run's folder, which {path} is not")
+    raise errors.UsageError(f"which = {which!r} is for a run's folder, which {path} is not")
   kind = _recognize(path)
   tensors, found = kind.read(path)
   note = notes.read(path)

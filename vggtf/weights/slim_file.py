@@ -42,7 +42,7 @@ def read(path: str) -> tuple[dict[str, np.ndarray], tuple[float, ...] | None]:
   try:
     reader = tf.train.load_checkpoint(path)
     found = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-  except (tf.errors.OpError, ValueError, RuntimeError) as error:
+  except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
     raise errors.IntegrityError(f"{path} cannot be read as a checkpoint: {error}") from error
   mean = next((one for name, one in found.items() if name.endswith("/mean_rgb")), None)
   found = {name: tensor for name, tensor in found.items() if not _BESIDE.fullmatch(name)}
