@@ -36,8 +36,11 @@ class _Served(tf.Module):
         .get_concrete_function(tf.TensorSpec([], tf.string))
         .structured_outputs,
       )
-      views = tf.map_fn(self._prepare, encoded, fn_output_signature=spec)
-      probabilities = self._predictor(views)
+      probabilities = tf.cond(  # of no image, oneDNN's convolutions are an error
+        tf.size(encoded) > 0,
+        lambda: self._predictor(tf.map_fn(self._prepare, encoded, fn_output_signature=spec)),
+        lambda: tf.zeros([0, len(self._labels)]),
+      )
     else:  # views of images differ in size: one at a time
       probabilities = tf.map_fn(
         lambda image: self._predictor(
