@@ -17,6 +17,7 @@ from vggtf import contracts
 _PRODUCTS = ("Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2")
 _UNTRAINED = {"MaxPool": "pool", "AvgPool": "pool", "Mean": "pool", "LRN": "lrn"}
 _SUMS = ("BiasAdd", "AddV2", "Add")
+_ENDING = ("Reshape", "Mean", "Max", "Sum", "Squeeze")  # of a map, where they take its sides away
 
 
 @dataclasses.dataclass(eq=False)
@@ -209,9 +210,6 @@ def _gathered(source: tf.Tensor, output: tf.Tensor) -> int:
   if source.shape.rank != 4 or output.op.type not in _ENDING:
     return 0
   return 0 if output.shape[1:3] == source.shape[1:3] else max(source.shape[1:3]) - 1
-
-
-_ENDING = ("Reshape", "Mean", "Max", "Sum", "Squeeze")
 
 
 def _multiply_adds(operation: tf.Operation, weights: tf.Tensor, batch: int) -> int:
