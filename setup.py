@@ -24,6 +24,7 @@ CORE = [
   "simplejpeg",  # the one JPEG decoder with a strict mode: others pass damaged scans
   "pillow",  # rescaling in conversion, and the formats that are not JPEG
   "defusedxml",  # bounding boxes come as XML from strangers: no DTDs, no entities
+  "beartype",  # is a value of the annotated type? Beam brings it too
   "numpy",
   "rich",  # tables and progress on a terminal
 ]

@@ -35,13 +35,13 @@ class Batch(NamedTuple):
 class Outputs(NamedTuple):
   """What a model computes.
 
-  logits: float32 [N, classes].
+  logits: float32 [N, classes]; None of a net with another head than a classifier.
   auxiliary: float32 [N, classes] logits of heads that only help in training (GoogLeNet's).
   features: float32 [N, D], the activations before the last layer, for losses that compare them.
   boxes: float32 [N, 4] or [N, classes, 4], of a net that ends in them; its logits are None.
   """
 
-  logits: tf.Tensor
+  logits: tf.Tensor | None
   auxiliary: tuple[tf.Tensor, ...] = ()
   features: tf.Tensor | None = None
   boxes: tf.Tensor | None = None
@@ -119,7 +119,11 @@ class Feed(Protocol):
 
 
 class Optimizer(Protocol):
-  """An update rule; a `tf.Module` that keeps its slots."""
+  """An update rule; a `tf.Module` that keeps its slots.
+
+  One that decays weights itself says so by an attribute `decays_weights` (bool, read after
+  `build`): train.run refuses it beside a `WeightDecay`.
+  """
 
   def build(self, variables: Iterable[tf.Variable]) -> None:
     """Creates the slots of these variables, inside the strategy's scope."""

@@ -223,3 +223,10 @@ def test_plateau_that_was_told_between_calls_lowers_the_rate_of_the_next():
   schedule.observe(math.nan)
   assert ours.take(iterator, 1)["learning_rate"] == pytest.approx(1e-4)
   assert not np.array_equal(before, ours.net.layers["fc8"].weights.numpy())
+
+
+@pytest.mark.parametrize("head", ["box", "features"])
+def test_net_without_classes_is_refused(head):
+  ours = parts.build(head=head)
+  with pytest.raises(errors.UsageError, match="the net has no classes to train"):
+    ours.take(parts.batches(1), 1)

@@ -120,6 +120,10 @@ class TrainStep:
     training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
       outputs = self._model(image, training)
+      if outputs.logits is None:
+        raise errors.UsageError(
+          "the net has no classes to train: its head is another than 'classifier'"
+        )
       losses = self._loss(outputs, label) * weight
       mean = tf.reduce_sum(losses) / self._batch_size
     # A head that the loss does not look at has a gradient of 0.
