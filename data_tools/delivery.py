@@ -2,11 +2,18 @@
 
 import contextlib
 import dataclasses
-import sys
 
-from rich.console import Console
-
-from data_tools import parts, pipeline, progress, publication, report, runner, staging, storage
+from data_tools import (
+  parts,
+  pipeline,
+  progress,
+  publication,
+  report,
+  runner,
+  staging,
+  storage,
+  terminal,
+)
 from data_tools.job import Job
 from data_tools.shard_file import remove_orphans
 from vggtf import errors, manifest
@@ -28,14 +35,15 @@ def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
   output = job.folder
   if runner.is_dry_run(beam_options):
     runner.run(beam_options, lambda beam: pipeline.build(beam, job))
-    print("convert: --dry_run: translated for Dataflow; nothing was converted", file=sys.stderr)
+    terminal.say("convert: --dry_run: translated for Dataflow; nothing was converted")
     return
   if resume and _is_complete(job, overwrite):
-    print(f"convert: {output} is complete", file=sys.stderr)
+    terminal.say(f"convert: {output} is complete")
     return
   with _stage(output, overwrite, resume) as folder:
     _convert(dataclasses.replace(job, folder=folder), beam_options, output)
-  print(f"convert: wrote {output}", file=sys.stderr)
+  _report(output)  # not before it is in its place: a full or broken stdout must not undo it
+  terminal.say(f"convert: wrote {output}")
 
 
 def _is_complete(job: Job, overwrite: bool) -> bool:
@@ -66,7 +74,6 @@ def _stage(output: str, overwrite: bool, resume: bool) -> contextlib.AbstractCon
 
 
 def _convert(job: Job, beam_options, output: str):
-  console = Console()
   identity = publication.describe(job)
   del identity["options"]["max_reject_fraction"]  # decides nothing about the bytes
   parts.claim(job.folder, identity)
@@ -78,17 +85,21 @@ def _convert(job: Job, beam_options, output: str):
   except errors.RejectedInputError as error:
     if not storage.is_file(rejected):
       raise
-    report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
     kept = f"{output}.{publication.REJECTED}"
     storage.write_file(kept, storage.read_file(rejected))
+    notes = publication.read_notes(job.folder, publication.REJECTED)
+    report.print_notes(terminal.make_console(), notes, "reason")
     raise errors.RejectedInputError(
       f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
     ) from None
-  path = storage.join(job.folder, manifest.NAME)
-  content = manifest.from_json(storage.read_file(path).decode(), path)
-  report.print_summary(console, content)
-  report.print_notes(console, publication.read_notes(job.folder, publication.REJECTED), "reason")
-  report.print_notes(console, publication.read_notes(job.folder, publication.REPAIRED), "repair")
   remove_orphans(job.folder)
   parts.remove(job.folder)
   storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
+
+
+def _report(output: str):
+  path = storage.join(output, manifest.NAME)
+  console = terminal.make_console()
+  report.print_summary(console, manifest.from_json(storage.read_file(path).decode(), path))
+  report.print_notes(console, publication.read_notes(output, publication.REJECTED), "reason")
+  report.print_notes(console, publication.read_notes(output, publication.REPAIRED), "repair")

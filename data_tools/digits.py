@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from data_tools import flags, storage
+from data_tools import flags, storage, terminal
 from data_tools.listing import scanned_digits
 from data_tools.staging import stage
 from vggtf import errors
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     written = write_images(folder, images, labels)
     storage.write_file(os.path.join(folder, "README.txt"), NOTE.encode())
   counts = ", ".join(f"{number} in {split}" for split, number in sorted(written.items()))
-  print(f"digits: wrote {output}: {counts}", file=sys.stderr)
+  terminal.say(f"digits: wrote {output}: {counts}")
   return 0
 
 

@@ -6,12 +6,11 @@ Workers are processes of any kind, so they tell through small files below the da
 import contextlib
 import os
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
-from data_tools import storage
+from data_tools import storage, terminal
 
 _FOLDER = "progress"
 _TOTAL = "total"
@@ -71,7 +70,7 @@ def report_progress(folder: str, interval: float = 10.0) -> Iterator[None]:
 
   def watch():
     while not done.wait(interval):
-      print(describe(folder, time.monotonic() - start), file=sys.stderr)
+      terminal.say(describe(folder, time.monotonic() - start))
 
   thread = threading.Thread(target=watch, name="progress", daemon=True)
   thread.start()

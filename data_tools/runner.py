@@ -4,10 +4,9 @@ import contextlib
 import io
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from data_tools import beam_log, flags, storage
+from data_tools import beam_log, flags, storage, terminal
 from vggtf import errors
 
 with beam_log.silence():  # Beam warns of the absence of packages that only Google Cloud needs
@@ -61,7 +60,7 @@ def parse_options(arguments: Sequence[str], own_flags: Iterable[str]) -> Pipelin
   standard = options.view_as(StandardOptions)
   if standard.runner is None or standard.runner.lower() in _DIRECT_NAMES:
     given = f"--runner={standard.runner}" if standard.runner else "no --runner"
-    print(f"convert: {given}: running here, with {LOCAL_RUNNER}", file=sys.stderr)
+    terminal.say(f"convert: {given}: running here, with {LOCAL_RUNNER}")
     standard.runner = LOCAL_RUNNER
   if level := options.view_as(WorkerOptions).default_sdk_harness_log_level:
     logging.root.setLevel(int(level) if level.isdecimal() else level)

@@ -9,7 +9,7 @@ the images decoded. Prints a table and every problem; exit code 4 if there is on
 import sys
 from collections.abc import Sequence
 
-from data_tools import flags, storage
+from data_tools import flags, storage, terminal
 from vggtf import errors
 
 
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_findings(folder: str, decode: int | None) -> list:
-  from rich.console import Console
   from rich.table import Table
   from rich.text import Text
 
@@ -69,9 +68,10 @@ def _print_findings(folder: str, decode: int | None) -> list:
       f"{section.decoded:,}",
       str(len(section.problems)),
     )
-  Console().print(table)
+  console = terminal.make_console()
+  console.print(table)
   for problem in problems:
-    print(problem)
+    console.print(Text(str(problem)), soft_wrap=True)
   return problems
 
 
