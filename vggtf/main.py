@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 
@@ -28,6 +29,13 @@ _GIN_PARAM = flags.DEFINE_multi_string(
   "gin_param", [], "One binding, such as 'VGG.width = 0.5'; wins over files."
 )
 flags.DEFINE_alias("gin_bindings", "gin_param")
+flags.DEFINE_alias("gin_params", "gin_param")
+_GIN_SEARCH_PATHS = flags.DEFINE_list(
+  "gin_search_paths", [], "Folders where gin files are looked for before those of vggtf."
+)
+_GIN_ALLOW_IMPORT = flags.DEFINE_multi_string(
+  "gin_allow_import", [], "A module, with all inside it, that gin files may import: this runs it."
+)
 _JOB = flags.DEFINE_string("job", "train", "What to do: a module of vggtf/jobs.")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "The run's folder: checkpoints, logs, results, exports."
@@ -50,7 +58,14 @@ def _main() -> int | None:
   run = _job(_JOB.value)
   arguments = _arguments(run, positional)
   if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
-    config.parse(_gin_files(), _GIN_PARAM.value, [run.__module__])
+    config.parse(
+      _GIN_FILE.value,
+      _GIN_PARAM.value,
+      [run.__module__],
+      _GIN_ALLOW_IMPORT.value,
+      _GIN_SEARCH_PATHS.value,
+      _kept_configuration(),
+    )
   if missing := config.unbound(run, list(arguments)):
     raise errors.UsageError(
       f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
@@ -69,11 +84,16 @@ def _parse_flags(argv: list[str]) -> list[str]:
   ours.setLevel(logging.INFO)
   ours.propagate = False
   try:
-    return flags.FLAGS(argv)[1:]
+    return flags.FLAGS([_spell_out(argument) for argument in argv])[1:]
   except flags.Error as error:
     raise errors.UsageError(f"{error} (--help lists the flags)") from None
   except SystemExit:  # absl leaves with 1 after --help
     raise SystemExit(0) from None
+
+
+def _spell_out(argument: str) -> str:
+  """Returns --gin.NAME=VALUE, T5X's short form, as the flag that it means."""
+  return re.sub(r"^--?gin\.(?=[^=]+=)", "--gin_param=", argument)
 
 
 def _job(name: str):
@@ -115,17 +135,16 @@ def _quiet_start() -> Iterator[None]:
     os.close(nowhere)
 
 
-def _gin_files() -> list[str]:
-  """The run's own configuration comes first: what was trained is what is evaluated and exported.
+def _kept_configuration() -> str | None:
+  """Returns the run's own: what was trained is what is evaluated and exported.
 
   Training reads it only where no other is given, which is how a run is resumed by its folder.
   """
-  given = list(_GIN_FILE.value)
-  if _WORKDIR.value and (_JOB.value != "train" or not given):
+  if _WORKDIR.value and (_JOB.value != "train" or not _GIN_FILE.value):
     own = workdir.Workdir(_WORKDIR.value).config
     if own.exists():
-      return [str(own), *given]
-  return given
+      return str(own)
+  return None
 
 
 def _arguments(run, positional: list[str]) -> dict:

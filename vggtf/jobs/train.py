@@ -15,7 +15,7 @@ from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
 from vggtf.training import averaging as averages
-from vggtf.training import checkpoint, hooks, loop, step, stopping
+from vggtf.training import checkpoint, hooks, loop, magnitudes, step, stopping
 from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def run(
   initial: Callable[[contracts.Model], str] | None = None,
   averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
   weights: str = "raw",
+  report_magnitudes: bool = True,
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -74,6 +75,7 @@ def run(
       run goes on.
     averaging: of the weights over the steps; None keeps no averages.
     weights: whose validation error is measured: "raw", or "ema" for the averages.
+    report_magnitudes: whether activations and gradients are measured before the first step.
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
@@ -107,12 +109,13 @@ def run(
       average.build(net.variables)
     done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
   _refuse_two_decays(update, decay, net)
+  loss = loss()
   feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
   evaluator = evaluator(net, data_dir)
   take_steps = step.TrainStep(
     strategy,
     net,
-    loss(),
+    loss,
     decay,
     update,
     rate,
@@ -159,6 +162,8 @@ def run(
   ]
   batches = strategies.distribute(strategy, feed.batches(first_step=first))
   with stopping.StopRequest() as stop, pipeline.named_failures(feed):
+    if report_magnitudes and first == 0:
+      magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
     try:
       reached = loop.run(
         functools.partial(take_steps, batches),
