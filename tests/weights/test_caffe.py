@@ -1,4 +1,4 @@
-"""Caffe's files against OpenCV's reader, and version 1 of the layers as the authors released them."""
+"""Caffe's files against OpenCV's reader, and layers of version 1, as the authors released them."""
 
 import numpy as np
 import pytest
