@@ -106,3 +106,45 @@ def test_a_split_smaller_than_a_batch_exits_2(tmp_path):
   done = vggtf(*TRAINING, f"--data_dir={data}", cwd=tmp_path)
   assert done.returncode == 2
   assert "batch_size = 64: expected 1 to 10, the images of the split 'train'" in done.stderr
+
+
+@pytest.fixture
+def outside(tmp_path) -> pathlib.Path:
+  """Returns a folder with a module that tells when it runs, and a gin file that imports it."""
+  (tmp_path / "our_nets.py").write_text("open('it_ran', 'w').close()\nWIDTH = 0.125\n")
+  (tmp_path / "gins").mkdir()
+  (tmp_path / "gins" / "ours.gin").write_text(
+    "from __gin__ import dynamic_registration\ninclude 'gin/vgg11.gin'\nimport our_nets\n"
+  )
+  return tmp_path
+
+
+def describe(folder, *arguments):
+  environment = {"PYTHONPATH": f"{commands.ROOT}{os.pathsep}{folder}"}
+  return subprocess.run(
+    [sys.executable, "-m", "vggtf.main", "--job=describe", *arguments],
+    capture_output=True,
+    text=True,
+    cwd=folder,
+    env=os.environ | environment,
+  )
+
+
+def test_outside_code_runs_only_when_it_is_allowed(outside):
+  given = ("--gin_search_paths=gins", "--gin_file=ours.gin")
+  refused = describe(outside, *given)
+  assert refused.returncode == 2
+  assert "--gin_allow_import=our_nets" in refused.stderr
+  assert len(refused.stderr.splitlines()) == 1
+  assert not (outside / "it_ran").exists()
+  allowed = describe(outside, *given, "--gin_allow_import=our_nets")
+  assert allowed.returncode == 0, allowed.stderr
+  assert (outside / "it_ran").exists()
+  assert "132,863,336" in allowed.stdout
+
+
+@pytest.mark.parametrize("spelling", ["--gin_param=", "--gin_params=", "--gin_bindings=", "--gin."])
+def test_a_binding_has_four_spellings(tmp_path, spelling):
+  done = describe(tmp_path, "--gin_file=gin/vgg11.gin", f"{spelling}VGG.width=0.125")
+  assert done.returncode == 0, done.stderr
+  assert "132,863,336" not in done.stdout
