@@ -131,6 +131,8 @@ def blob(*parts: bytes) -> bytes:
     (blob(wire.block(5, bytes(12)), wire.number(1, 2)), "3 numbers, its shape says"),
     (blob(wire.block(5, bytes(12)), *(wire.number(n, 2**31) for n in (1, 2, 3, 4))), "3 numbers"),
     (blob(wire.number(1, 2**62)), "is empty"),
+    (wire.block(1, b"n") + wire.block(2, wire.number(4, 2**50)), "a name is the number"),
+    (wire.block(1, b"n") + wire.block(2, wire.number(6, 2**50)), "damaged"),
     (blob(wire.block(5, bytes(13))), "multiple of element size"),
     (blob(wire.number(5, 1.0), wire.number(5, 1.0)), "not packed"),
     (blob(wire.block(8, bytes(8))), "float64"),

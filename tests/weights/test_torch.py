@@ -185,6 +185,46 @@ def test_lies_of_a_torch_file_are_refused(tmp_path, lie, told):
       read()
 
 
+@pytest.mark.parametrize(
+  "program",
+  [
+    b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",  # a dict inside of itself
+    b"\x80\x02X\x01\x00\x00\x00a)a.",  # appends to a text
+    b"\x80\x02]]]s.",  # sets an item of a list
+    b"\x80\x02R.",  # calls nothing
+    b"\x80\x02.",
+    b"\x80\x02h\x07.",  # remembers what was not kept
+    b"\x80\x02(XXX",
+    b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
+    b"ios\nsystem\n(S'id'\no.",
+  ],
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_programs_that_make_no_sense_are_refused(tmp_path, program, legacy):
+  path = tmp_path / "x.pth"
+  if legacy:
+    before = torch_file.LEGACY + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    path.write_bytes(before + program + pickle.dumps([], 2))
+  else:
+    archive(path, program)
+  with pytest.raises(errors.IntegrityError):
+    torch_file.read(path)
+
+
+def test_bombs_are_refused_before_they_unpack(tmp_path):
+  program, _ = described(storage_bytes=0, count=2**28, shape=(2**28,))
+  for name, entries in (
+    ("x.pth", {"a/data.pkl": program, "a/data/0": bytes(2**22)}),
+    ("x.npz", {"conv1_1/weights.npy": bytes(2**22)}),
+    ("x.keras", {"model.weights.h5": bytes(2**22)}),
+  ):
+    with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as file:
+      for entry, content in entries.items():
+        file.writestr(entry, content)
+    with pytest.raises(errors.IntegrityError, match=r"compressed|would unpack"):
+      weights.read(tmp_path / name)
+
+
 @needs_torch
 @pytest.mark.parametrize("legacy", [False, True])
 def test_damage_is_an_error_and_no_crash(tmp_path, legacy):

@@ -140,13 +140,10 @@ def _layer(data: memoryview, form: _Form) -> Layer:
   name, kind, options, blobs = "", "", {}, []
   for number, value in wire.fields(data):
     if number == form.name:
-      name = bytes(value).decode(errors="replace")
+      name = _word(value)
     elif number == form.kind:
-      kind = (
-        _V1_KINDS.get(value, f"V1 type {value}")
-        if isinstance(value, int)
-        else bytes(value).decode(errors="replace")
-      )
+      named = not isinstance(value, int)
+      kind = _word(value) if named else _V1_KINDS.get(value, f"V1 type {value}")
     elif number == form.blobs:
       if len(blobs) == _MOST_BLOBS:
         raise ValueError(f"layer {name!r} has more than {_MOST_BLOBS} blobs")
@@ -154,6 +151,12 @@ def _layer(data: memoryview, form: _Form) -> Layer:
     elif number in form.params:
       options |= _options(value, form.params[number])
   return Layer(name, kind, options, tuple(blobs))
+
+
+def _word(value: int | memoryview) -> str:
+  if isinstance(value, int):  # bytes() of it would be so many zeros
+    raise ValueError(f"a name is the number {value}")
+  return bytes(value).decode(errors="replace")
 
 
 def _options(data: memoryview, message: str) -> dict[str, int | float]:

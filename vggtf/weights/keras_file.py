@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -16,12 +17,14 @@ from typing import IO
 import numpy as np
 
 from vggtf import errors
-from vggtf.weights import canonical, extras
+from vggtf.weights import canonical, extras, unpacked
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 INNER = "model.weights.h5"  # of a .keras archive
 _TOP = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 _EXTRA = "keras"
+# What h5py and zipfile make of damaged files.
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -34,10 +37,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
   h5py = extras.load("h5py", _EXTRA)
   try:
     if zipfile.is_zipfile(path):
+      unpacked.check(path)
       with zipfile.ZipFile(path) as archive, archive.open(INNER) as inner:
         return _read_hdf5(h5py, io.BytesIO(inner.read()), str(path))
     return _read_hdf5(h5py, path, str(path))
-  except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+  except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
     raise errors.IntegrityError(f"{path} cannot be read as Keras's weights: {error}") from error
 
 
@@ -152,7 +156,7 @@ def _array(h5py, group, key: str) -> np.ndarray:
     raise ValueError(f"{group.name}/{key} lies in another file")
   if data.file.id != group.file.id:
     raise ValueError(f"{group.name}/{key} lies in another file")
-  if data.size * data.dtype.itemsize > 64 * max(data.id.get_storage_size(), 1024):
+  if data.size * data.dtype.itemsize > unpacked.MOST * max(data.id.get_storage_size(), 1024):
     raise ValueError(f"{group.name}/{key} would unpack to much more than it is")
   return data[()]
 

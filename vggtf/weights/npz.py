@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vggtf import errors
+from vggtf.weights import unpacked
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -19,9 +20,18 @@ def read(path: Path) -> dict[str, np.ndarray]:
     IntegrityError: it is not a sound archive of float32 arrays.
   """
   try:
+    unpacked.check(path)
     with np.load(path, allow_pickle=False) as archive:
       tensors = {name: archive[name] for name in archive.files}
-  except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
+  except (
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    KeyError,
+    TypeError,
+  ) as error:
     raise errors.IntegrityError(
       f"{path} is damaged, or holds more than plain arrays: {error}"
     ) from error

@@ -34,3 +34,4 @@ def write(path: Path, state: Mapping[str, np.ndarray]) -> None:
     path,
     {"format": "pt"},
   )
+  path.chmod(0o644)  # the library's files are their owner's alone

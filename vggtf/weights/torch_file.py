@@ -13,6 +13,7 @@ import io
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +30,8 @@ _STORAGES = {
   "DoubleStorage": np.dtype("<f8"),
   "LongStorage": np.dtype("<i8"),
 }
+# What following a program that was made up can end in, here and in zipfile.
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError)
 _DICT, _TENSOR = "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
 _WRAPPERS = ("state_dict", "model")  # what training scripts keep their weights under
@@ -91,7 +94,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         if storages[one.key].size != one.count or storages[one.key].dtype != one.dtype:
           raise ValueError(f"storage {one.key} has two descriptions")
       return {name: tensor.view(storages[tensor.storage.key]) for name, tensor in found.items()}
-  except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+  except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
     raise errors.IntegrityError(f"{path} cannot be read as PyTorch's weights: {error}") from error
 
 
@@ -110,7 +113,10 @@ def _read_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
   """Returns what the pickle describes, and what loads a storage."""
   archive = zipfile.ZipFile(file)
   sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-  root = next(name for name in sizes if name.endswith("/data.pkl")).removesuffix("data.pkl")
+  if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+    raise ValueError("it is compressed, which torch.save's files are not")
+  (pickled,) = (name for name in sizes if name.endswith("/data.pkl"))
+  root = pickled.removesuffix("data.pkl")
   if f"{root}byteorder" in sizes and archive.read(f"{root}byteorder").strip() != b"little":
     raise ValueError("its numbers are big-endian")
   if sizes[f"{root}data.pkl"] > _MOST_BYTES:
@@ -133,12 +139,12 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]
   _follow(file)  # the protocol's version
   if _follow(file).get("little_endian") is not True:
     raise ValueError("its numbers are big-endian")
-  found = _follow(file)
+  sizes: dict[str, _Storage] = {}
+  found = _follow(file, sizes)
   places, at = {}, 0
   keys = _follow(file)
   start, end = file.tell(), file.seek(0, io.SEEK_END)
   data = np.memmap(file, np.uint8, "r", start, (end - start,))
-  sizes = {one.key: one for one in _storages(found)}
   for key in keys:
     (count,) = struct.unpack("<q", data[at : at + 8].tobytes().ljust(8, b"\xff"))
     size = count * sizes[key].dtype.itemsize
@@ -149,19 +155,14 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]
   return found, lambda storage: places[storage.key]
 
 
-def _storages(found: Any) -> list[_Storage]:
-  """Returns the storages of all tensors, at whatever depth of dicts."""
-  if isinstance(found, _Tensor):
-    return [found.storage]
-  return [one for part in found.values() for one in _storages(part)] if _is_dict(found) else []
+def _follow(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> Any:
+  """Returns what the next pickle of a file describes, in our own inert values.
 
-
-def _is_dict(found: Any) -> bool:
-  return isinstance(found, dict)
-
-
-def _follow(file: BinaryIO) -> Any:
-  """Returns what the next pickle of a file describes, in our own inert values."""
+  Args:
+    file: read up to the pickle's end.
+    storages: gets all that it refers to, by key.
+  """
+  storages = {} if storages is None else storages
   stack: list[Any] = []
   marks: list[int] = []
   memo: dict[int, Any] = {}
@@ -218,7 +219,9 @@ def _follow(file: BinaryIO) -> Any:
         name = stack.pop()
         stack.append(_Global(f"{stack.pop()}.{name}"))
       case "BINPERSID":
-        stack.append(_storage(stack.pop()))
+        storage = _storage(stack.pop())
+        storages[storage.key] = storage
+        stack.append(storage)
       case "REDUCE":
         arguments = stack.pop()
         stack.append(_call(stack.pop(), arguments))
