@@ -34,7 +34,7 @@ def stage(
   the renaming fails.
 
   Args:
-    output: absolute path of the folder to make.
+    output: path of the folder to make; a link is followed, and stays.
     overwrite: whether an `output` that holds something, or what a broken-off run has left, may be
       replaced.
     resume: whether to go on with what a broken-off run has left.
@@ -49,6 +49,7 @@ def stage(
       `resume` nor `overwrite` is asked for.
     OSError: the disk's refusal.
   """
+  output = os.path.realpath(output)  # a link cannot be renamed over
   incomplete, replaced = f"{output}.incomplete", f"{output}.replaced-by-vggtf"
   if os.path.isdir(replaced) and not os.path.lexists(output):
     os.rename(replaced, output)  # killed between the two renames below
@@ -110,6 +111,11 @@ def stage_remote(output: str, resume: bool = False) -> Iterator[str]:
 
 
 def _check_free(output: str, overwrite: bool):
+  if os.path.ismount(output):
+    raise errors.UsageError(
+      f"--output={output} is where a disk is mounted, which nothing can be renamed to; choose a "
+      "folder in it"
+    )
   if os.path.lexists(output) and not os.path.isdir(output):
     raise errors.UsageError(f"--output={output} is a file; expected a new or empty folder")
   if os.path.isdir(output) and os.listdir(output) and not overwrite:

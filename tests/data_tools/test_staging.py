@@ -52,6 +52,28 @@ def test_empty_output_is_used(output):
   assert (output / "a").read_text() == "used"
 
 
+@pytest.mark.parametrize("there", [None, "empty", "full"])
+def test_link_stays_and_leads_to_the_new_folder(output, tmp_path, there):
+  disk = tmp_path / "disk"
+  if there:
+    (disk / "big").mkdir(parents=True)
+  if there == "full":
+    write(disk / "big", "a", "old")
+  output.parent.mkdir()
+  output.symlink_to(disk / "big")
+  fill(output, overwrite=there == "full")
+  assert output.readlink() == disk / "big"
+  assert os.listdir(disk) == ["big"]
+  assert (output / "a").read_text() == "new"
+
+
+def test_mounted_disk_is_refused_before_the_work(output, monkeypatch):
+  output.mkdir(parents=True)
+  monkeypatch.setattr(os.path, "ismount", lambda path: path == str(output))
+  with pytest.raises(errors.UsageError, match="is where a disk is mounted"):
+    fill(output)
+
+
 def test_full_output_is_refused_and_untouched(output):
   fill(output, text="old")
   with pytest.raises(errors.UsageError, match=r"is not empty.*--overwrite"):
