@@ -21,6 +21,14 @@ class Parser(argparse.ArgumentParser):
       **options,
     )
 
+  def parse_known_args(self, args=None, namespace=None):
+    """Returns the parsed flags and the arguments that are none; no path may be empty."""
+    parsed, unknown = super().parse_known_args(args, namespace)
+    for flag in ("input", "output"):
+      if getattr(parsed, flag, None) == "":  # it would mean the current folder
+        self.error(f"--{flag} is empty; expected a folder")
+    return parsed, unknown
+
   def error(self, message: str) -> NoReturn:
     """Raises the error instead of printing the usage and leaving."""
     raise errors.UsageError(f"{message}; see {self.prog} --help")

@@ -106,7 +106,8 @@ def find_module(name: str) -> ModuleType:
   Raises:
     UsageError: there is none; the message lists those that exist.
   """
-  path = name if "." in name else f"{sources.__name__}.{name}"
+  is_dotted = "." in name and not name.startswith(".")
+  path = name if is_dotted else f"{sources.__name__}.{name}"
   try:
     module = importlib.import_module(path)
   except ModuleNotFoundError as error:

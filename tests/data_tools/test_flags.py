@@ -21,6 +21,7 @@ def parser():
     (["--input=a", "--dec=3"], "unknown option --dec; did you mean --decode?"),
     (["--input=a", "--xyzzy"], "unknown option --xyzzy; see --help"),
     (["--input=a", "b"], "unexpected argument 'b'; expected flags as --name=value"),
+    (["--input="], "--input is empty; expected a folder; see python -m data_tools.x --help"),
     (["--input=a", "--decode=b"], "argument --decode: invalid int value: 'b'"),
     ([], "the following arguments are required: --input; see python -m data_tools.x --help"),
   ],

@@ -23,7 +23,9 @@ def test_foreign_source_is_found(tmp_path, monkeypatch):
     source.find_module("their.broken")
 
 
-@pytest.mark.parametrize("name", ["fodler", "no.such.module", "data_tools.nothing"])
+@pytest.mark.parametrize(
+  "name", ["fodler", "", ".folder", "../folder.py", "no.such.module", "data_tools.nothing"]
+)
 def test_unknown_source_lists_the_known(name):
   with pytest.raises(errors.UsageError, match=r"expected one of: .*folder"):
     source.find_module(name)
