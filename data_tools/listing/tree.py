@@ -50,7 +50,7 @@ def list_files(root: str, path: str) -> Iterator[tuple[str, Refused | None]]:
 def list_files_beside(root: str, path: str) -> Iterator[str]:
   """Yields the paths below `root` of the files in a local folder, but not in the folders in it."""
   for entry in _scan(os.path.join(root, path)):
-    if not entry.is_dir():
+    if not _is_folder(entry):
       yield join(path, entry.name)
 
 
@@ -72,9 +72,9 @@ def _walk(root: str, path: str, above: tuple) -> Iterator[tuple[str, Refused | N
     raise errors.UsageError(f"{full} is a link to a folder that holds it; remove the link")
   for entry in _scan(full):
     child = join(path, entry.name)
-    if entry.is_dir():
+    if _is_folder(entry):
       yield from _walk(root, child, (*above, here))
-    elif entry.is_file():
+    elif _is_file(entry):
       yield child, None
     else:
       kind = "a link to nothing" if entry.is_symlink() else "a device, pipe or socket"
@@ -87,8 +87,17 @@ def _scan(folder: str) -> list[os.DirEntry]:
   return sorted(visible, key=lambda entry: entry.name)
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+  # DirEntry asks the disk for links alone, but raises for one that leads round in a circle.
+  return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+  return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
+
+
 def _list_folders(folder: str) -> list[str]:
-  return [entry.name for entry in _scan(folder) if entry.is_dir()]
+  return [entry.name for entry in _scan(folder) if _is_folder(entry)]
 
 
 def _list_remote(folder: str) -> Iterator[list[str]]:

@@ -86,11 +86,13 @@ def test_files_without_a_class_are_refused(tree, write_files):
 def test_links_are_followed_and_broken_ones_refused(tree):
   os.symlink(tree / "train" / "b", tree / "train" / "c")
   os.symlink(tree / "nowhere.jpg", tree / "train" / "a" / "broken.jpg")
+  os.symlink("circle.jpg", tree / "train" / "a" / "circle.jpg")
   os.mkfifo(tree / "train" / "a" / "pipe.jpg")
   source = open_source(tree)
   items = {item.id: item for item in list_all(source)}
   assert source.read(items["train/c/1.jpg"]) == b"train/b/1.jpg"
   assert items["train/a/broken.jpg"].refused == ("not_a_file", "a link to nothing")
+  assert items["train/a/circle.jpg"].refused == ("not_a_file", "a link to nothing")
   assert items["train/a/pipe.jpg"].refused == ("not_a_file", "a device, pipe or socket")
 
 
