@@ -113,6 +113,7 @@ class Decoder:
           stdin=subprocess.DEVNULL,
           pass_fds=[theirs.fileno()],
           env=_environment(),
+          process_group=0,  # a terminal's Ctrl-C is not for it, not even while it starts
         )
       except OSError as error:
         ours.close()

@@ -12,6 +12,7 @@ from vggtf import errors
 with beam_log.silence():  # Beam warns of the absence of packages that only Google Cloud needs
   import apache_beam as beam
   from apache_beam.options.pipeline_options import (
+    DirectOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -23,7 +24,10 @@ with beam_log.silence():  # Beam warns of the absence of packages that only Goog
 
 LOCAL_RUNNER = "FnApiRunner"
 _DIRECT_NAMES = ("direct", "directrunner", "switchingdirectrunner")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _INTERRUPTED = re.compile(r"^KeyboardInterrupt\b", re.MULTILINE)
+# The last line of a traceback, and its message, which for an OSError begins with its number.
+_ENDED = re.compile(r"^[\w.: ]*(?:Error|Exception): (.*?)(?: \[while running .*)?$", re.MULTILINE)
 _RAISED = re.compile(
   r"^vggtf\.errors\.(?P<kind>\w+): (?P<message>.*?)(?: \[while running .*)?$", re.MULTILINE
 )
@@ -57,12 +61,21 @@ def parse_options(arguments: Sequence[str], own_flags: Iterable[str]) -> Pipelin
     [f"--{name}" for name in unknown if name in names], {*own_flags, *beam_flags}
   )
   flags.refuse_unknown(_find_stray(arguments), ())
+  level = options.view_as(WorkerOptions).default_sdk_harness_log_level
+  if level and not (level.isdecimal() or level in _LEVELS):
+    raise errors.UsageError(
+      f"--default_sdk_harness_log_level: got {level!r}, expected one of {', '.join(_LEVELS)}"
+    )
+  if (workers := options.view_as(DirectOptions).direct_num_workers) < 0:
+    raise errors.UsageError(
+      f"--direct_num_workers: got {workers}, expected 1 or more, or 0 for one on each core"
+    )
   standard = options.view_as(StandardOptions)
   if standard.runner is None or standard.runner.lower() in _DIRECT_NAMES:
     given = f"--runner={standard.runner}" if standard.runner else "no --runner"
     terminal.say(f"convert: {given}: running here, with {LOCAL_RUNNER}")
     standard.runner = LOCAL_RUNNER
-  if level := options.view_as(WorkerOptions).default_sdk_harness_log_level:
+  if level:
     logging.root.setLevel(int(level) if level.isdecimal() else level)
   return options
 
@@ -113,6 +126,10 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
       build(pipeline)
       with worker_processes.watch():
         pipeline.run().wait_until_finish()
+    except KeyboardInterrupt:
+      held.forget()
+      logging.disable()  # threads at work would tell of it while the process ends
+      raise
     except Exception as error:
       if recovered := recover(error):
         held.forget()
@@ -134,10 +151,13 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
     kind, message = type(error), re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
   else:
     raised = list(_RAISED.finditer(str(error)))
-    if not raised:
+    ended = _ENDED.findall(str(error))[-1:]
+    if raised:
+      kind, message = getattr(errors, raised[-1]["kind"]), raised[-1]["message"]
+    elif ended and ended[0].startswith("[Errno "):
+      kind, message = errors.EnvironmentFault, ended[0]  # as vggtf.errors says of our own process
+    else:
       return None
-    kind = getattr(errors, raised[-1]["kind"])
-    message = raised[-1]["message"]
   return kind(message)
 
 

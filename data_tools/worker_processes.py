@@ -3,16 +3,24 @@
 import contextlib
 import shlex
 import signal
+import subprocess
 import sys
 import threading
+import types
 from collections.abc import Iterator
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.job.utils import dict_to_struct
+from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner.fn_runner import (
   ExtendedProvisionInfo,
   FnApiRunner,
+)
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+  SubprocessSdkWorkerHandler,
+  WorkerHandler,
 )
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
@@ -23,6 +31,7 @@ DIED = (
   "memory is short"
 )
 _PATIENCE = 10.0  # seconds in which Beam notices by itself that a worker at work is gone
+_FAREWELL = 5.0  # seconds in which a worker ends by itself, once it is told that the run is over
 _WORKER_THREAD = "run_worker"
 # They end with the connection to a worker; Beam tells the main thread of it, too.
 _READING_THREADS = ("read_grpc_client_inputs", "beam_control_read")
@@ -38,11 +47,37 @@ def make_runner(options: PipelineOptions) -> FnApiRunner:
   # As text: a Struct keeps whole numbers as 2.0, which a worker's own parser refuses.
   told = {name: str(value) if type(value) is int else value for name, value in given.items()}
   provided = beam_provision_api_pb2.ProvisionInfo(pipeline_options=dict_to_struct(told))
-  command = f"{shlex.quote(sys.executable)} -m data_tools.beam_worker"
+  # A terminal sends Ctrl-C to the workers too, who would each tell of it: it is for us alone.
+  command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m data_tools.beam_worker"
   return FnApiRunner(
     SubprocessSDKEnvironment.from_command_string(command),
     provision_info=ExtendedProvisionInfo(provided),
   )
+
+
+_started: list[subprocess.Popen] = []
+
+
+def _start(*arguments, **options) -> subprocess.Popen:
+  _started.append(subprocess.Popen(*arguments, **options))
+  return _started[-1]
+
+
+local_job_service.subprocess = types.SimpleNamespace(Popen=_start)  # or nobody knew the processes
+
+
+@WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)
+class _WorkerHandler(SubprocessSdkWorkerHandler):
+  """Ends its worker; Beam would wait for ever for one that has not begun when a run is over."""
+
+  def stop_worker(self):
+    if not hasattr(self, "worker_thread"):  # interrupted before
+      return
+    self.worker_thread.join(_FAREWELL)
+    if self.worker_thread.is_alive():
+      for process in _started:
+        process.kill()
+    self.worker_thread.join()
 
 
 @contextlib.contextmanager

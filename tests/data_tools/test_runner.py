@@ -1,5 +1,6 @@
 """Beam's options without its forgiveness, its downloads and its exception types."""
 
+import os
 import re
 
 import apache_beam as beam
@@ -35,6 +36,8 @@ def test_named_runner_is_kept(capsys):
     (["--qualty=4"], "unknown option --qualty; did you mean --quality?"),
     (["--streaming", "--jbo_name", "x"], "unknown option --jbo_name; did you mean --job_name?"),
     (["--direct_num_workers=abc"], "argument --direct_num_workers: invalid int value: 'abc'"),
+    (["--direct_num_workers=-3"], "--direct_num_workers: got -3, expected 1 or more, or 0 for"),
+    (["--default_sdk_harness_log_level=LOUD"], "got 'LOUD', expected one of DEBUG, INFO, WARN"),
     (["x"], "unexpected argument 'x'"),
     (["-x"], "unknown option --x"),
   ],
@@ -68,6 +71,18 @@ def test_errors_of_workers_keep_type_and_message(mode):
     runner.run(options, lambda p: p | beam.Create(["x"]) | beam.Map(refuse))
 
 
+def list_folder(element):
+  return os.listdir(element)
+
+
+@pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
+def test_refusal_of_a_worker_s_system_is_no_bug(mode, tmp_path):
+  options = runner.parse_options([f"--direct_running_mode={mode}"], ())
+  missing = str(tmp_path / "none")
+  with pytest.raises(errors.EnvironmentFault, match=rf"No such file or directory: '{missing}'$"):
+    runner.run(options, lambda p: p | beam.Create([missing]) | beam.Map(list_folder))
+
+
 def test_bugs_stay_bugs():
   options = runner.parse_options([], ())
   with pytest.raises(ZeroDivisionError):
@@ -83,6 +98,8 @@ def test_errors_are_recovered_from_the_text_of_a_traceback():
   assert type(recovered) is errors.EnvironmentFault
   assert str(recovered) == "no space"
   assert runner.recover(RuntimeError("cannot be")) is None
+  text = "OSError: [Errno 28] No space: 'x'\n\nDuring handling\n\nKeyError: 'x' [while running 'W']"
+  assert runner.recover(RuntimeError(text)) is None
 
 
 def test_dead_worker_and_interrupt_are_no_bugs():
