@@ -220,7 +220,10 @@ def _recognize(path: Path) -> _Format:
   with open(path, "rb") as file:
     head = file.read(16)
   if zipfile.is_zipfile(path):
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with (
+      contextlib.suppress(zipfile.BadZipFile, NotImplementedError, ValueError),
+      zipfile.ZipFile(path) as archive,
+    ):
       names = archive.namelist()
       if any(name.endswith("/data.pkl") for name in names):
         return _TORCH

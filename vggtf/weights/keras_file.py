@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -23,8 +22,6 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 INNER = "model.weights.h5"  # of a .keras archive
 _TOP = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 _EXTRA = "keras"
-# What h5py and zipfile make of damaged files.
-_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -41,7 +38,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
       with zipfile.ZipFile(path) as archive, archive.open(INNER) as inner:
         return _read_hdf5(h5py, io.BytesIO(inner.read()), str(path))
     return _read_hdf5(h5py, path, str(path))
-  except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+  except errors.VggtfError:
+    raise
+  except Exception as error:  # h5py and zipfile let through what damage makes of structures
     raise errors.IntegrityError(f"{path} cannot be read as Keras's weights: {error}") from error
 
 
