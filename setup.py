@@ -41,7 +41,9 @@ EXTRAS = {
   # CUDA libraries as wheels; the driver is the machine's.
   "gpu": ["tensorflow[and-cuda]~=2.21.0"],
   # No "tpu": the tensorflow-tpu wheel ends at 2.20. TPU VMs bring a TensorFlow of their own.
-  "onnx": ["tf2onnx"],
+  # Weights from and to Keras's files; TensorFlow brings both.
+  "keras": ["h5py", "keras"],
+  "onnx": ["onnx"],
   # Torch weights without torch: files of plain tensors, no pickle.
   "torch-weights": ["safetensors"],
   "report": ["jinja2", "matplotlib"],
@@ -54,9 +56,12 @@ EXTRAS["dev"] = [
   "ruff",
   "setuptools>=77",  # tests build the wheel without a network
   "tfrecord",  # a reader of our shards that is not TensorFlow
+  "onnxruntime",  # runs the ONNX files that we write
+  "opencv-python-headless<5",  # reads our Caffe files; OpenCV 5 has dropped Caffe
   *EXTRAS["demo"],
   *EXTRAS["imagenet"],
   *EXTRAS["addons"],
+  *EXTRAS["keras"],
   *EXTRAS["onnx"],
   *EXTRAS["torch-weights"],
   *EXTRAS["report"],
