@@ -5,10 +5,11 @@ memory holds one at a time, whatever the size of the shard.
 """
 
 import contextlib
+import errno
 import hashlib
 from collections import Counter
 
-from data_tools import pixels, sharding, statistics
+from data_tools import pixels, sharding, statistics, storage
 from data_tools.decoder import Decoder
 from data_tools.job import Job
 from data_tools.members import Members
@@ -20,7 +21,8 @@ from data_tools.source import Annotation, Item, Source
 from vggtf import errors, schema
 
 STATISTICS_SPLIT = "train"
-_ABOUT_ONE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError)
+_ABOUT_ONE_FILE = (*storage.NO_FILE, PermissionError)
+_ABOUT_ONE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 _HASH_MODULUS = 1 << 256
 
 
@@ -135,9 +137,9 @@ def _read(item: Item, source: Source) -> bytes:
     raise pixels.Refused(*item.refused)
   try:
     return source.read(item)
-  except _ABOUT_ONE_FILE as error:
-    raise pixels.Refused("unreadable", str(error.strerror)) from None
   except OSError as error:
+    if isinstance(error, _ABOUT_ONE_FILE) or error.errno in _ABOUT_ONE_NAME:
+      raise pixels.Refused("unreadable", str(error.strerror)) from None
     raise errors.EnvironmentFault(
       f"cannot read {item.origin}: {error.strerror}; check the disk or the network and run again"
     ) from error

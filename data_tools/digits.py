@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--output", required=True, metavar="DIR", help="the folder to make")
   parser.add_argument("--overwrite", action="store_true", help="replace DIR if it holds something")
   parsed = parser.parse_all(arguments)
+  if storage.is_remote(parsed.output):
+    raise errors.UsageError(
+      f"--output={parsed.output}: expected a local folder; data_tools.convert --source=digits "
+      "writes to a bucket, and needs no such folder"
+    )
   output = os.path.abspath(parsed.output)
   images, labels = scanned_digits.load()
   with stage(output, parsed.overwrite) as folder:

@@ -33,7 +33,7 @@ def read_manifest(folder: str) -> manifest.Manifest:
   path = storage.join(folder, manifest.NAME)
   try:
     content = manifest.from_json(storage.read_file(path).decode(errors="replace"), path)
-  except FileNotFoundError:
+  except storage.NO_FILE:
     raise errors.IntegrityError(
       f"{path} is missing: not a data set, or an incomplete one; expected the --output of "
       "data_tools.convert"

@@ -112,19 +112,6 @@ def read_notes(folder: str, name: str) -> list[dict[str, str]]:
     ) from None
 
 
-def read_labels(folder: str) -> list[str]:
-  """Returns the lines of `labels.txt`.
-
-  Raises:
-    IntegrityError: the file is missing.
-  """
-  path = storage.join(folder, LABELS)
-  try:
-    return storage.read_file(path).decode(errors="replace").split("\n")[:-1]
-  except FileNotFoundError:
-    raise errors.IntegrityError(f"{path} is missing; convert the data again") from None
-
-
 def _check_rejected(content: manifest.Manifest, allowed: float):
   rejected, left_out = sum(content.rejected.values()), sum(content.left_out.values())
   images = sum(inputs.images for inputs in content.inputs.values()) - left_out

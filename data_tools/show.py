@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise errors.UsageError(f"--seed: got {parsed.seed}, expected 0..{(1 << 32) - 1}")
   if not parsed.to.lower().endswith(".png"):
     raise errors.UsageError(f"--to: got {parsed.to!r}, expected a name that ends in .png")
+  if storage.is_folder(storage.absolute(parsed.to)):
+    raise errors.UsageError(f"--to: {parsed.to} is a folder, expected the name of a file")
   _draw(parsed)
   return 0
 

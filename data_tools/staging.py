@@ -54,7 +54,12 @@ def stage(
   if os.path.isdir(replaced) and not os.path.lexists(output):
     os.rename(replaced, output)  # killed between the two renames below
   _check_free(output, overwrite)
-  os.makedirs(os.path.dirname(output), exist_ok=True)
+  try:
+    os.makedirs(os.path.dirname(output), exist_ok=True)
+  except (FileExistsError, NotADirectoryError) as error:
+    raise errors.UsageError(
+      f"--output={output} lies below the file {error.filename}; expected a folder to be there"
+    ) from None
   lock = _claim(incomplete, output)
   try:
     if is_valuable(incomplete) and not (resume or overwrite):

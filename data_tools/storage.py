@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from vggtf import errors
 
+NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # of a path that names none
 TEMPORARY_MARK = ".tmp-"  # in the name of a file that is being written
 
 
@@ -74,7 +75,7 @@ def is_file(path: str) -> bool:
   """Returns whether there is a file of that name."""
   try:
     get_size(path)
-  except FileNotFoundError:
+  except NO_FILE:
     return False
   return is_remote(path) or os.path.isfile(path)
 
@@ -100,7 +101,8 @@ def list_files(folder: str) -> Iterator[tuple[str, int]]:
     for name in names
   )
   for path in sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in paths):
-    yield path, os.path.getsize(os.path.join(folder, path))
+    full = os.path.join(folder, path)
+    yield path, os.path.getsize(full) if os.path.exists(full) else 0  # a link may lead nowhere
 
 
 def create_file(path: str) -> BinaryIO:

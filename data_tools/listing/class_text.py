@@ -22,7 +22,7 @@ def read_texts(path: str, keys: Sequence[str]) -> dict[str, str]:
     lines = storage.read_file(path).decode("utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
     raise errors.UsageError(f"--class_text={path}: not UTF-8 text ({error.reason})") from None
-  except FileNotFoundError:
+  except storage.NO_FILE:
     raise errors.UsageError(f"--class_text={path}: no such file") from None
   for number, line in enumerate(lines, 1):
     key, _, text = line.partition("\t" if "\t" in line else " ")

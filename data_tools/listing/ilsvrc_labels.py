@@ -87,7 +87,7 @@ def _read_solution(lines: list[str], path: str) -> dict[int, str]:
 def _read_lines(path: str) -> list[str]:
   try:
     return storage.read_file(path).decode("utf-8").splitlines()
-  except FileNotFoundError:
+  except storage.NO_FILE:
     raise errors.UsageError(f"{path}: no such file") from None
   except UnicodeDecodeError as error:
     raise errors.UsageError(f"{path}: not UTF-8 text ({error.reason})") from None

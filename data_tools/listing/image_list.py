@@ -49,7 +49,7 @@ def open_list(root: str, arguments: argparse.Namespace) -> "ImageList":
   path = storage.absolute(arguments.csv)
   try:
     data = storage.read_file(path)
-  except FileNotFoundError:
+  except storage.NO_FILE:
     raise errors.UsageError(f"--csv={arguments.csv}: no such file") from None
   columns, lines = _parse(data, arguments.csv)
   given = f"{arguments.csv} has the column split" if "split" in columns else None

@@ -109,6 +109,8 @@ def test_every_input_is_stored_or_rejected(convert, tmp_path, paint, save, damag
     "large": save(np.zeros((300, 300, 3), np.uint8)),
     "gone": FileNotFoundError(2, "No such file or directory"),
     "locked": PermissionError(13, "Permission denied"),
+    "below a file": NotADirectoryError(20, "Not a directory"),
+    "x" * 300: OSError(36, "File name too long"),
     "damaged": damage_scan[0],
     "png": save(paint(1, 30, 40), "PNG"),
   }
@@ -121,6 +123,8 @@ def test_every_input_is_stored_or_rejected(convert, tmp_path, paint, save, damag
     "large": "too_large",
     "gone": "unreadable",
     "locked": "unreadable",
+    "below a file": "unreadable",
+    "x" * 300: "unreadable",
     "astray": "no_class",
   }
   assert all(note.source == f"from {note.id}" for note in result.notes)

@@ -46,6 +46,13 @@ def test_full_folder_is_refused(folder):
     digits.main([f"--output={folder}"])
 
 
+def test_bucket_is_refused(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.UsageError, match="expected a local folder"):
+    digits.main(["--output=gs://bucket/digits"])
+  assert os.listdir(tmp_path) == []
+
+
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
   with pytest.raises(errors.EnvironmentFault, match=r"pip install 'vggtf\[demo\]'"):

@@ -134,5 +134,3 @@ def test_damaged_notes_are_named(tmp_path):
   (tmp_path / "rejected.jsonl").write_text('{"id": 1}\n{"id"')
   with pytest.raises(errors.IntegrityError, match=r"rejected\.jsonl is missing or damaged"):
     publication.read_notes(str(tmp_path), "rejected.jsonl")
-  with pytest.raises(errors.IntegrityError, match=r"labels\.txt is missing"):
-    publication.read_labels(str(tmp_path))

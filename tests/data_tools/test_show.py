@@ -128,3 +128,11 @@ def test_sheet_replaces_an_old_one(converted, tmp_path):
   assert run(converted, "--n=1", "--to", tmp_path / "a.png") == 0
   pixels = np.asarray(Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())))
   assert pixels.shape == (314, 280, 3)
+
+
+def test_folder_is_no_sheet_and_no_manifest(converted, tmp_path, capsys):
+  (tmp_path / "a.png").mkdir()
+  assert run(converted, "--to", tmp_path / "a.png") == 2
+  assert "a.png is a folder, expected the name of a file" in capsys.readouterr().err
+  (tmp_path / "manifest.json").mkdir()
+  assert run(tmp_path, "--to", tmp_path / "b.png") == 4

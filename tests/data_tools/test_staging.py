@@ -88,6 +88,13 @@ def test_file_in_the_way_is_refused(output):
     fill(output, overwrite=True)
 
 
+def test_file_above_is_refused(tmp_path):
+  (tmp_path / "file").touch()
+  for output in (tmp_path / "file" / "out", tmp_path / "file" / "a" / "out"):
+    with pytest.raises(errors.UsageError, match="lies below the file"):
+      fill(output)
+
+
 def test_overwriting_replaces_at_the_end(output):
   fill(output, text="old")
   with stage(str(output), True) as folder:

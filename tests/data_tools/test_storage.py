@@ -112,3 +112,13 @@ def test_absolute_paths(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   assert storage.absolute("x/") == str(tmp_path / "x")
   assert storage.absolute("gs://bucket/x/") == "gs://bucket/x"
+
+
+def test_path_below_a_file_is_no_file(tmp_path):
+  (tmp_path / "file").touch()
+  assert not storage.is_file(str(tmp_path / "file" / "x"))
+
+
+def test_link_to_nothing_is_listed(tmp_path):
+  (tmp_path / "link").symlink_to("nowhere")
+  assert list(storage.list_files(str(tmp_path))) == [("link", 0)]

@@ -128,6 +128,10 @@ def test_a_wrong_csv_is_refused(tree, content, flags, said):
   assert "\n" not in str(caught.value)
 
 
-def test_a_missing_csv_is_named(tree):
-  with pytest.raises(errors.UsageError, match="no such file"):
-    open_source(tree, f"--csv={tree / 'nowhere.csv'}")
+@pytest.mark.parametrize("name", ["nowhere.csv", "train", "train/b/1.jpg/x"])
+@pytest.mark.parametrize("flag", ["csv", "class_text"])
+def test_a_missing_file_is_named(tree, flag, name):
+  (tree / "list.csv").write_text("path,label\ntrain/b/1.jpg,a")
+  flags = {"csv": tree / "list.csv"} | {flag: tree / name}
+  with pytest.raises(errors.UsageError, match=f"--{flag}=.*{name}: no such file"):
+    open_source(tree, *(f"--{flag}={path}" for flag, path in flags.items()))
