@@ -28,6 +28,7 @@ class HeldErrors:
 
   def __init__(self):
     self._held: list[tuple[logging.Handler, logging.LogRecord]] = []
+    self._forgotten = False
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
@@ -38,14 +39,15 @@ class HeldErrors:
     try:
       yield
     finally:
-      for handler, filter_ in filters:
-        handler.removeFilter(filter_)
-      for handler, record in self._held:
-        handler.handle(record)
+      if not self._forgotten:
+        for handler, filter_ in filters:
+          handler.removeFilter(filter_)
+        for handler, record in self._held:
+          handler.handle(record)
 
   def forget(self):
-    """Drops what was kept back."""
-    self._held.clear()
+    """Drops what was kept back, and what threads still at work will say after the block."""
+    self._forgotten = True
 
   def _make_filter(self, handler: logging.Handler) -> Callable[[logging.LogRecord], bool]:
     def show(record: logging.LogRecord) -> bool:

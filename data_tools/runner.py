@@ -128,7 +128,6 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
         pipeline.run().wait_until_finish()
     except KeyboardInterrupt:
       held.forget()
-      logging.disable()  # threads at work would tell of it while the process ends
       raise
     except Exception as error:
       if recovered := recover(error):

@@ -18,5 +18,6 @@ def test_held_errors_are_shown_or_forgotten(caplog):
   with held.hold():
     log.error("said thrice")
     held.forget()
+  log.error("said by a thread that was still at work")
   assert caplog.messages == []
   assert len(logging.root.handlers) == before

@@ -1,6 +1,5 @@
 """Worker processes of Beam's local runner: what they are told, and that a missing one is missed."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -48,7 +47,6 @@ def test_worker_that_has_not_begun_does_not_hold_up_an_interrupt(monkeypatch, tm
   never.chmod(0o700)
   monkeypatch.setattr(worker_processes.sys, "executable", str(never))
   monkeypatch.setattr(worker_processes, "_FAREWELL", 0.1)
-  monkeypatch.setattr(logging.root.manager, "disable", 0)  # to be restored
   options = runner.parse_options(["--direct_running_mode=multi_processing"], ())
   main = threading.main_thread().ident
   timer = threading.Timer(2, lambda: signal.pthread_kill(main, signal.SIGINT))
