@@ -175,13 +175,13 @@ def _check_counts(counts: Counter, job: Job) -> int:
   listed = {split: counts[split, None] for split, _ in job.options.shards}
   if not sum(listed.values()):
     raise errors.UsageError("the input holds no images; expected files in its class folders")
+  job.source.check_counts({key: number for key, number in counts.items() if key[1] is not None})
   for split, shards in job.options.shards:
     if shards > listed[split]:
       raise errors.UsageError(
         f"--shards: {split}={shards} files for {listed[split]} images; expected at most one file "
         "an image, and better one for a thousand"
       )
-  job.source.check_counts({key: number for key, number in counts.items() if key[1] is not None})
   total = sum(listed.values())
   progress.announce_total(job.folder, total)
   return total

@@ -49,10 +49,10 @@ class Listed:
 
 @pytest.fixture
 def run(tmp_path, paint, save):
-  def run(**changes):
+  def run(shards=3, **changes):
     data = tuple((str(at), save(paint(at, 30, 40))) for at in range(8))
     source = Listed(data, str(tmp_path / "log"), **changes)
-    options = Options(scales=(24,), shards=(("train", 3),), max_reject_fraction=0.5)
+    options = Options(scales=(24,), shards=(("train", shards),), max_reject_fraction=0.5)
     job = Job(source, (("a", "a"), ("b", "b")), options, str(tmp_path / "out"))
     runner.run(runner.parse_options([], []), lambda beam: pipeline.build(beam, job))
     return tmp_path
@@ -72,6 +72,11 @@ def test_wrong_counts_stop_everything(run, tmp_path):
     run(wrong="8 of 9 images")
   assert "read" not in (tmp_path / "log").read_text()
   assert not list(tmp_path.rglob("train-*"))
+
+
+def test_wrong_counts_are_told_before_too_many_shards(run):
+  with pytest.raises(errors.RejectedInputError, match=r"^8 of 9 images$"):
+    run(wrong="8 of 9 images", shards=50)
 
 
 def test_manifest_accounts_for_every_item(run, tmp_path):
