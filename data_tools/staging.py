@@ -118,8 +118,7 @@ def stage_remote(output: str, resume: bool = False) -> Iterator[str]:
 def _check_free(output: str, overwrite: bool):
   if os.path.ismount(output):
     raise errors.UsageError(
-      f"--output={output} is where a disk is mounted, which nothing can be renamed to; choose a "
-      "folder in it"
+      f"--output={output} is a mount point, which cannot be replaced; choose a folder in it"
     )
   if os.path.lexists(output) and not os.path.isdir(output):
     raise errors.UsageError(f"--output={output} is a file; expected a new or empty folder")

@@ -70,7 +70,7 @@ def test_link_stays_and_leads_to_the_new_folder(output, tmp_path, there):
 def test_mounted_disk_is_refused_before_the_work(output, monkeypatch):
   output.mkdir(parents=True)
   monkeypatch.setattr(os.path, "ismount", lambda path: path == str(output))
-  with pytest.raises(errors.UsageError, match="is where a disk is mounted"):
+  with pytest.raises(errors.UsageError, match="is a mount point"):
     fill(output)
 
 
