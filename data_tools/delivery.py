@@ -14,6 +14,7 @@ from data_tools import (
   storage,
   terminal,
 )
+from data_tools.console import Patient
 from data_tools.job import Job
 from data_tools.shard_file import remove_orphans
 from vggtf import errors, manifest
@@ -62,9 +63,13 @@ def _is_complete(job: Job, overwrite: bool) -> bool:
   return not different
 
 
+def _is_valuable(folder: str) -> bool:
+  return parts.exist(folder) or storage.is_file(storage.join(folder, manifest.NAME))
+
+
 def _stage(output: str, overwrite: bool, resume: bool) -> contextlib.AbstractContextManager[str]:
   if not storage.is_remote(output):
-    return staging.stage(output, overwrite, resume, parts.exist)
+    return staging.stage(output, manifest.NAME, overwrite, resume, _is_valuable)
   if overwrite:
     raise errors.UsageError(
       f"--overwrite: {output} lies in a bucket, where nothing can be replaced in one step; choose "
@@ -88,7 +93,7 @@ def _convert(job: Job, beam_options, output: str):
     kept = f"{output}.{publication.REJECTED}"
     storage.write_file(kept, storage.read_file(rejected))
     notes = publication.read_notes(job.folder, publication.REJECTED)
-    report.print_notes(terminal.make_console(), notes, "reason")
+    report.print_notes(Patient(), notes, "reason")
     raise errors.RejectedInputError(
       f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
     ) from None
@@ -99,7 +104,7 @@ def _convert(job: Job, beam_options, output: str):
 
 def _report(output: str):
   path = storage.join(output, manifest.NAME)
-  console = terminal.make_console()
+  console = Patient()
   report.print_summary(console, manifest.from_json(storage.read_file(path).decode(), path))
   report.print_notes(console, publication.read_notes(output, publication.REJECTED), "reason")
   report.print_notes(console, publication.read_notes(output, publication.REPAIRED), "repair")

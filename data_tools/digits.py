@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
   output = os.path.abspath(parsed.output)
   images, labels = scanned_digits.load()
-  with stage(output, parsed.overwrite) as folder:
+  with stage(output, "README.txt", parsed.overwrite) as folder:
     written = write_images(folder, images, labels)
     storage.write_file(os.path.join(folder, "README.txt"), NOTE.encode())
   counts = ", ".join(f"{number} in {split}" for split, number in sorted(written.items()))

@@ -8,6 +8,7 @@ from vggtf import errors
 
 # Pillow refuses larger images by itself (twice its MAX_IMAGE_PIXELS), whatever we allow.
 PILLOW_MAX_PIXELS = 178_956_970
+MAX_SIDE = 65_500  # of a JPEG, libjpeg's JPEG_MAX_DIMENSION
 MAX_SHARDS = 99_999  # file names count shards with five digits
 
 
@@ -46,7 +47,12 @@ class Options:
     """
     names = [split for split, _ in self.shards]
     _require(self.scales, "--scales", self.scales, "at least one smallest side, as 256,384,512")
-    _require(all(s >= 0 for s in self.scales), "--scales", self.scales, "pixels, or 0 for original")
+    _require(
+      all(0 <= s <= MAX_SIDE for s in self.scales),
+      "--scales",
+      self.scales,
+      f"1..{MAX_SIDE} pixels, or 0 for the original size",
+    )
     _require(
       list(self.scales) == sorted(set(self.scales)), "--scales", self.scales, "each scale once"
     )

@@ -20,10 +20,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from data_tools.options import MAX_SIDE
 from vggtf import schema
 
 SUBSAMPLING = "444"  # chroma was halved once by the camera; halving it again at 256 px shows
-MAX_SIDE = 65_500  # of a JPEG, libjpeg's JPEG_MAX_DIMENSION
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 _OTHER_FORMATS = ("PNG", "GIF", "WEBP", "BMP")

@@ -22,6 +22,7 @@ def _never(folder: str) -> bool:
 @contextlib.contextmanager
 def stage(
   output: str,
+  sign: str,
   overwrite: bool = False,
   resume: bool = False,
   is_valuable: Callable[[str], bool] = _never,
@@ -35,6 +36,8 @@ def stage(
 
   Args:
     output: path of the folder to make; a link is followed, and stays.
+    sign: a file that is in every such folder; one without it is somebody else's, and is never
+      replaced.
     overwrite: whether an `output` that holds something, or what a broken-off run has left, may be
       replaced.
     resume: whether to go on with what a broken-off run has left.
@@ -53,7 +56,7 @@ def stage(
   incomplete, replaced = f"{output}.incomplete", f"{output}.replaced-by-vggtf"
   if os.path.isdir(replaced) and not os.path.lexists(output):
     os.rename(replaced, output)  # killed between the two renames below
-  _check_free(output, overwrite)
+  _check_free(output, sign, overwrite)
   try:
     os.makedirs(os.path.dirname(output), exist_ok=True)
   except (FileExistsError, NotADirectoryError) as error:
@@ -72,8 +75,8 @@ def stage(
     _write_owner(incomplete)
     try:
       yield incomplete
+      _check_free(output, sign, overwrite)
       os.remove(os.path.join(incomplete, _OWNER))
-      _check_free(output, overwrite)
     except BaseException:
       if not is_valuable(incomplete):
         shutil.rmtree(incomplete, ignore_errors=True)
@@ -115,14 +118,21 @@ def stage_remote(output: str, resume: bool = False) -> Iterator[str]:
   storage.remove_files([owner])
 
 
-def _check_free(output: str, overwrite: bool):
+def _check_free(output: str, sign: str, overwrite: bool):
   if os.path.ismount(output):
     raise errors.UsageError(
       f"--output={output} is a mount point, which cannot be replaced; choose a folder in it"
     )
   if os.path.lexists(output) and not os.path.isdir(output):
     raise errors.UsageError(f"--output={output} is a file; expected a new or empty folder")
-  if os.path.isdir(output) and os.listdir(output) and not overwrite:
+  if not os.path.isdir(output) or not os.listdir(output):
+    return
+  if not os.path.isfile(os.path.join(output, sign)):
+    raise errors.UsageError(
+      f"--output={output} holds something else (there is no {sign}); choose another folder, or "
+      "move or remove what is there"
+    )
+  if not overwrite:
     raise errors.UsageError(
       f"--output={output} is not empty; choose another folder, or replace it with --overwrite"
     )

@@ -9,7 +9,7 @@ the images decoded. Prints a table and every problem; exit code 4 if there is on
 import sys
 from collections.abc import Sequence
 
-from data_tools import flags, storage, terminal
+from data_tools import flags, storage
 from vggtf import errors
 
 
@@ -55,6 +55,7 @@ def _print_findings(folder: str, decode: int | None) -> list:
   from rich.text import Text
 
   from data_tools import inspection
+  from data_tools.console import Patient
 
   table = Table("part", "files", "images", "MB", "decoded", "problems", title=Text(folder))
   problems = []
@@ -68,7 +69,7 @@ def _print_findings(folder: str, decode: int | None) -> list:
       f"{section.decoded:,}",
       str(len(section.problems)),
     )
-  console = terminal.make_console()
+  console = Patient()
   console.print(table)
   for problem in problems:
     console.print(Text(str(problem)), soft_wrap=True)

@@ -16,6 +16,7 @@ GOOD = {"scales": (32, 48), "shards": (("train", 4), ("validation", 2))}
   [
     ("--scales", {"scales": ()}),
     ("--scales", {"scales": (-1, 32)}),
+    ("--scales", {"scales": (32, 65_501)}),
     ("--scales", {"scales": (48, 32)}),
     ("--scales", {"scales": (32, 32)}),
     ("--shards", {"shards": ()}),

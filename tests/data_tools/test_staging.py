@@ -22,7 +22,7 @@ def write(folder, name, text):
 
 
 def fill(output, overwrite=False, text="new"):
-  with stage(str(output), overwrite) as folder:
+  with stage(str(output), "a", overwrite) as folder:
     write(folder, "a", text)
 
 
@@ -36,7 +36,7 @@ def test_finished_folder_has_its_name_and_nothing_else(output):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
 def test_failure_leaves_nothing(output, error):
   def fail():
-    with stage(str(output), False) as folder:
+    with stage(str(output), "a", False) as folder:
       write(folder, "a", "half")
       assert not output.exists()
       raise error
@@ -97,7 +97,7 @@ def test_file_above_is_refused(tmp_path):
 
 def test_overwriting_replaces_at_the_end(output):
   fill(output, text="old")
-  with stage(str(output), True) as folder:
+  with stage(str(output), "a", True) as folder:
     write(folder, "b", "new")
     assert (output / "a").read_text() == "old"
   assert os.listdir(output) == ["b"]
@@ -106,7 +106,7 @@ def test_overwriting_replaces_at_the_end(output):
 
 def test_failed_overwriting_keeps_the_old(output):
   fill(output, text="old")
-  with pytest.raises(ValueError, match="stop"), stage(str(output), True):
+  with pytest.raises(ValueError, match="stop"), stage(str(output), "a", True):
     raise ValueError("stop")
   assert (output / "a").read_text() == "old"
   assert os.listdir(output.parent) == ["out"]
@@ -156,7 +156,7 @@ def test_foreign_folder_is_not_swept(output):
 def test_second_process_is_refused_and_names_the_first(output, repository):
   program = (
     "import sys\nfrom data_tools.staging import stage\n"
-    "with stage(sys.argv[1], False): print('in', flush=True); sys.stdin.read()\n"
+    "with stage(sys.argv[1], 'a', False): print('in', flush=True); sys.stdin.read()\n"
   )
   first = subprocess.Popen(
     [sys.executable, "-c", program, str(output)],
@@ -183,7 +183,7 @@ def has_a(folder):
 
 def break_off(output):
   def fail():
-    with stage(str(output), is_valuable=has_a) as folder:
+    with stage(str(output), "a", is_valuable=has_a) as folder:
       write(folder, "a", "half the work")
       raise KeyboardInterrupt
 
@@ -196,7 +196,7 @@ def test_what_is_valuable_is_kept_and_not_swept_unasked(output):
   assert os.listdir(output.parent) == ["out.incomplete"]
   with (
     pytest.raises(errors.UsageError, match="go on with --resume, or start over with --overwrite"),
-    stage(str(output), is_valuable=has_a),
+    stage(str(output), "a", is_valuable=has_a),
   ):
     raise AssertionError("not reached")
   assert (output.parent / "out.incomplete" / "a").read_text() == "half the work"
@@ -204,7 +204,7 @@ def test_what_is_valuable_is_kept_and_not_swept_unasked(output):
 
 def test_resuming_goes_on_with_it(output):
   break_off(output)
-  with stage(str(output), resume=True, is_valuable=has_a) as folder:
+  with stage(str(output), "a", resume=True, is_valuable=has_a) as folder:
     write(folder, "b", "the other half")
   assert sorted(os.listdir(output)) == ["a", "b"]
   assert os.listdir(output.parent) == ["out"]
@@ -212,7 +212,7 @@ def test_resuming_goes_on_with_it(output):
 
 def test_overwriting_starts_over(output):
   break_off(output)
-  with stage(str(output), overwrite=True, is_valuable=has_a) as folder:
+  with stage(str(output), "a", overwrite=True, is_valuable=has_a) as folder:
     write(folder, "b", "all of it")
   assert os.listdir(output) == ["b"]
 
@@ -239,3 +239,27 @@ def test_bucket_is_filled_in_place_and_nothing_in_it_replaced(tmp_path, monkeypa
   assert [path for path, _ in storage.list_files(output)] == ["a", "b"]
   with pytest.raises(errors.UsageError, match="choose another"), stage_remote(output, resume=True):
     raise AssertionError("not reached")
+
+
+def test_what_is_no_such_folder_is_never_replaced(output):
+  output.mkdir(parents=True)
+  (output / "thesis.txt").write_text("years")
+  for overwrite in (False, True):
+    with pytest.raises(errors.UsageError, match=r"holds something else .there is no a."):
+      fill(output, overwrite)
+  assert (output / "thesis.txt").read_text() == "years"
+
+
+def test_what_came_meanwhile_stays_and_so_does_the_work(output):
+  def fail():
+    with stage(str(output), "a", is_valuable=has_a) as folder:
+      write(folder, "a", "the work")
+      output.mkdir()
+      (output / "a").write_text("another's")
+
+  with pytest.raises(errors.UsageError, match="is not empty"):
+    fail()
+  assert (output / "a").read_text() == "another's"
+  with stage(str(output), "a", overwrite=True, resume=True, is_valuable=has_a) as folder:
+    assert has_a(folder)
+  assert (output / "a").read_text() == "the work"

@@ -1,0 +1,15 @@
+"""Where tables are printed; apart from terminal.py, for Beam's workers do without rich."""
+
+import os
+import sys
+
+from rich.console import Console
+
+
+class Patient(Console):
+  """Falls silent when nobody reads it any more; rich would end the process, with exit code 1."""
+
+  def on_broken_pipe(self):
+    """Goes on without a reader."""
+    self.quiet = True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
