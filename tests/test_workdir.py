@@ -1,5 +1,12 @@
+import errno
+import fcntl
 import json
 import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -139,3 +146,82 @@ def test_a_text_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, name, lambda *a, name=name, done=done: calls.append(name) or done(*a))
   workdir.write_text(tmp_path / "a", "text")
   assert calls == ["fsync", "replace"]
+
+
+CLAIM = """
+import sys
+from vggtf import workdir
+with workdir.Workdir(sys.argv[1]).claimed():
+  print("claimed", flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_a_claim_names_its_process_and_ends_with_it_even_when_killed(run):
+  other = subprocess.Popen(
+    [sys.executable, "-c", CLAIM, str(run.path)],
+    cwd=pathlib.Path(__file__).parents[1],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with other:
+    assert other.stdout.readline() == "claimed\n"
+    named = rf"by pid {other.pid} on {socket.gethostname()}, since 20\d\d-.*; wait for it, or"
+    for _ in range(2):  # who was refused takes nothing away
+      with pytest.raises(errors.EnvironmentFault, match=named), run.claimed():
+        pass
+    other.send_signal(signal.SIGKILL)
+  with run.claimed():
+    assert json.loads(run.owner.read_text())["pid"] == os.getpid()
+  with run.claimed(), pytest.raises(errors.EnvironmentFault, match="trained in"), run.claimed():
+    pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 7}'])
+def test_an_owner_that_cannot_be_read_is_another_process(run, content):
+  with run.claimed():
+    run.owner.write_text(content)
+    with pytest.raises(errors.EnvironmentFault, match="by another process; wait"), run.claimed():
+      pass
+
+
+def test_a_claim_ends_with_what_it_was_for(run):
+  with pytest.raises(KeyError), run.claimed():
+    raise KeyError
+  with run.claimed():
+    pass
+
+
+def test_a_file_system_without_locks_is_warned_of(run, monkeypatch, caplog):
+  def refuse(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", refuse)
+  with run.claimed():
+    assert "cannot be locked (No locks available): see to it" in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_to_is_a_fault_of_the_machine(run, monkeypatch, code):
+  def refuse(*_, **__):
+    raise OSError(code, os.strerror(code))
+
+  monkeypatch.setattr(pathlib.Path, "mkdir", refuse)
+  with (
+    pytest.raises(
+      errors.EnvironmentFault, match=rf"run-1 cannot be written to \({os.strerror(code)}"
+    ),
+    run.claimed(),
+  ):
+    pass
+
+
+def test_a_file_is_no_run(run):
+  run.path.write_text("")
+  for path in (run.path, run.path / "below"):
+    with (
+      pytest.raises(errors.UsageError, match="is a file or lies below one"),
+      workdir.Workdir(str(path)).claimed(),
+    ):
+      pass

@@ -7,18 +7,27 @@ run.json              what the data decided: classes, labels, mean RGB; which da
 checkpoints/          step-00000100/ ...
 logs/                 TensorBoard: train, validation
 results.jsonl         one measurement a line
+owner.json            locked by the process that trains; whose it is, or was last
 export/               <predictor>/<version>/: SavedModels
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime
 import difflib
+import fcntl
 import json
+import logging
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from vggtf import errors
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +61,66 @@ class Workdir:
     self.operative_config = self.path / "operative_config.gin"
     self.initial = self.path / "initial.txt"
     self.facts = self.path / "run.json"
+    self.owner = self.path / "owner.json"
     self.checkpoints = self.path / "checkpoints"
     self.logs = self.path / "logs"
     self.results = self.path / "results.jsonl"
     self.export = self.path / "export"
+
+  @contextlib.contextmanager
+  def claimed(self) -> Iterator[None]:
+    """Makes the folder and keeps other processes from training in it; they may read it.
+
+    The lock is the system's and ends with its process, however that ends. So owner.json stays.
+
+    Raises:
+      UsageError: the path cannot be a folder's.
+      EnvironmentFault: another process trains here, or nothing can be written.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      with open(self.owner, "a+", encoding="utf-8") as file:
+        self._lock(file.fileno())
+        file.truncate(0)
+        start = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": start}))
+        file.flush()
+        claim = os.dup(file.fileno())
+    except (FileExistsError, NotADirectoryError):
+      raise errors.UsageError(
+        f"--workdir={self.path} is a file or lies below one; expected a folder, new or a run's"
+      ) from None
+    except OSError as error:
+      raise errors.EnvironmentFault(
+        f"--workdir={self.path} cannot be written to ({error.strerror}); give permission or make "
+        "room there, or take another --workdir"
+      ) from error
+    try:
+      yield
+    finally:
+      os.close(claim)
+
+  def _lock(self, descriptor: int) -> None:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise errors.EnvironmentFault(
+        f"--workdir={self.path} is being trained in by {self._read_owner()}; wait for it, or take "
+        "another --workdir"
+      ) from None
+    except OSError as error:  # some mounted file systems have no locks
+      _log.warning(
+        "%s cannot be locked (%s): see to it that no other process trains there",
+        self.path,
+        error.strerror,
+      )
+
+  def _read_owner(self) -> str:
+    try:
+      owner = json.loads(self.owner.read_text())
+      return f"pid {owner['pid']} on {owner['host']}, since {owner['start']}"
+    except (OSError, ValueError, KeyError, TypeError):
+      return "another process"
 
   def begin(self, configuration: str, facts: RunFacts, allow_config_change: bool) -> None:
     """Writes configuration and facts; where checkpoints are there already, checks them first.

@@ -50,6 +50,7 @@ def test_a_run_leaves_its_files(whole, data_dir):
     "config.gin",
     "logs",
     "operative_config.gin",
+    "owner.json",
     "results.jsonl",
     "run.json",
   ]
@@ -127,6 +128,30 @@ def test_the_same_data_elsewhere_are_the_same(copy, tmp_path):
   other = samples.digits_like(tmp_path / "moved")
   runs.run(copy, other)
   assert workdir.Workdir(str(copy)).read_facts().data_dir == other
+
+
+def test_a_folder_is_trained_in_by_one_process_and_read_by_any(copy, data_dir):
+  before = {path: path.read_bytes() for path in copy.glob("*.*")}
+  run = workdir.Workdir(str(copy))
+  with run.claimed():
+    with pytest.raises(
+      errors.EnvironmentFault, match=rf"trained in by pid {os.getpid()} on "
+    ) as at:
+      runs.run(copy, data_dir, text="a = 2\n", steps=9)
+    _, step = checkpoint.load_model(run, run.read_facts(), runs.MODEL, "latest")
+    assert "top-1 error" in summary.text(summary.of_run(run))
+  assert (at.value.exit_code, step, runs.steps(copy)) == (5, 6, [3, 6])
+  before.pop(run.owner)
+  assert all(path.read_bytes() == content for path, content in before.items())
+  runs.run(copy, data_dir)
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_work(tmp_path, data_dir):
+  (tmp_path / "file").touch()
+  with pytest.raises(errors.UsageError, match="is a file or lies below one"):
+    runs.run(tmp_path / "file" / "run", data_dir, model=None)
+  with pytest.raises(errors.EnvironmentFault, match=r"--workdir=/proc/run cannot be written to"):
+    runs.run("/proc/run", data_dir, model=None)
 
 
 def test_a_configuration_that_never_trained_may_be_mended(tmp_path, data_dir):

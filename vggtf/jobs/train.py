@@ -79,6 +79,7 @@ def run(
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
+    EnvironmentFault: another process trains in this folder, or the machine cannot do it.
     Preempted: a signal asked to stop, and a checkpoint was saved.
   """
   _check_counts(
@@ -92,99 +93,100 @@ def run(
     raise errors.UsageError("train.run.weights = 'ema' needs train.run.averaging: bind it as well")
   folder = workdirs.Workdir(workdir)
   facts = _facts(data_dir)
-  folder.begin(configuration.text(), facts, allow_config_change)
+  with folder.claimed():
+    folder.begin(configuration.text(), facts, allow_config_change)
 
-  checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
-  strategy = strategy()
-  with strategy.scope():
-    net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
-    if initial and not checkpoints.any():  # before slots and averages, which may begin as copies
-      report = initial(net)
-      _log.info("initial weights: %s", report)
-      workdirs.write_text(folder.initial, report + "\n")
-    update, rate, decay = optimizer(), schedule(), weight_decay()
-    update.build(net.trainable_variables)
-    average = averaging and averaging()
-    if average:
-      average.build(net.variables)
-    done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-  _refuse_two_decays(update, decay, net)
-  loss = loss()
-  feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
-  evaluator = evaluator(net, data_dir)
-  take_steps = step.TrainStep(
-    strategy,
-    net,
-    loss,
-    decay,
-    update,
-    rate,
-    done,
-    feed.batch_size,
-    seed,
-    step.compiles(jit_compile),
-    average,
-  )
-  workdirs.write_text(folder.operative_config, configuration.operative_text())
+    checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
+    strategy = strategy()
+    with strategy.scope():
+      net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
+      if initial and not checkpoints.any():  # before slots and averages, which may begin as copies
+        report = initial(net)
+        _log.info("initial weights: %s", report)
+        workdirs.write_text(folder.initial, report + "\n")
+      update, rate, decay = optimizer(), schedule(), weight_decay()
+      update.build(net.trainable_variables)
+      average = averaging and averaging()
+      if average:
+        average.build(net.variables)
+      done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+    _refuse_two_decays(update, decay, net)
+    loss = loss()
+    feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
+    evaluator = evaluator(net, data_dir)
+    take_steps = step.TrainStep(
+      strategy,
+      net,
+      loss,
+      decay,
+      update,
+      rate,
+      done,
+      feed.batch_size,
+      seed,
+      step.compiles(jit_compile),
+      average,
+    )
+    workdirs.write_text(folder.operative_config, configuration.operative_text())
 
-  parts = {"model": net, "optimizer": update, "schedule": rate, "step": done}
-  state = tf.train.Checkpoint(**parts, **({"averaging": average} if average else {}))
-  first = checkpoints.restore_newest(state) or 0
-  if steps == 0:
-    checkpoints.save(state, 0)
-    _log.info("the net is in %s as it was drawn", folder.checkpoints)
-    return
-  if first >= steps:
-    _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
-    return
-  _log.info("training from step %d to %d in %s", first, steps, folder.path)
+    parts = {"model": net, "optimizer": update, "schedule": rate, "step": done}
+    state = tf.train.Checkpoint(**parts, **({"averaging": average} if average else {}))
+    first = checkpoints.restore_newest(state) or 0
+    if steps == 0:
+      checkpoints.save(state, 0)
+      _log.info("the net is in %s as it was drawn", folder.checkpoints)
+      return
+    if first >= steps:
+      _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
+      return
+    _log.info("training from step %d to %d in %s", first, steps, folder.path)
 
-  board = hooks.TensorBoard(folder.logs / "train", log_every)
-  board.text("config", configuration.text(), first)
-  board.text("operative_config", configuration.operative_text(), first)
-  protocol = evaluator.protocol + averages.REMARK[weights]
-  tell = _teller(folder, protocol, evaluate_every, getattr(feed, "damage", None))
-  in_place = average.in_place if weights == averages.EMA else contextlib.nullcontext
+    board = hooks.TensorBoard(folder.logs / "train", log_every)
+    board.text("config", configuration.text(), first)
+    board.text("operative_config", configuration.operative_text(), first)
+    protocol = evaluator.protocol + averages.REMARK[weights]
+    tell = _teller(folder, protocol, evaluate_every, getattr(feed, "damage", None))
+    in_place = average.in_place if weights == averages.EMA else contextlib.nullcontext
 
-  def validate() -> dict[str, metrics.Mean]:
-    with in_place():
-      return evaluator()
+    def validate() -> dict[str, metrics.Mean]:
+      with in_place():
+        return evaluator()
 
-  measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
-  save = functools.partial(checkpoints.save, state)
-  between = [
-    hooks.StopOnNonFinite(),
-    hooks.WarnStuck(len(facts.labels)),
-    hooks.Console(log_every, first, steps),
-    board,
-    measure,
-    hooks.SaveCheckpoint(checkpoint_every, save, measure),
-  ]
-  batches = strategies.distribute(strategy, feed.batches(first_step=first))
-  with stopping.StopRequest() as stop, pipeline.named_failures(feed):
-    if report_magnitudes and first == 0:
-      magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
-    try:
-      reached = loop.run(
-        functools.partial(take_steps, batches),
-        first,
-        steps,
-        between,
-        feed.batch_size,
-        steps_per_call,
-        stop,
-      )
-    except tf.errors.ResourceExhaustedError as error:
-      raise errors.EnvironmentFault(
-        f"out of memory with batches of {feed.batch_size} images on "
-        f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
-      ) from error
-    if reached < steps:
-      save(reached)
-      raise errors.Preempted(
-        f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
-        "from it"
-      )
+    measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
+    save = functools.partial(checkpoints.save, state)
+    between = [
+      hooks.StopOnNonFinite(),
+      hooks.WarnStuck(len(facts.labels)),
+      hooks.Console(log_every, first, steps),
+      board,
+      measure,
+      hooks.SaveCheckpoint(checkpoint_every, save, measure),
+    ]
+    batches = strategies.distribute(strategy, feed.batches(first_step=first))
+    with stopping.StopRequest() as stop, pipeline.named_failures(feed):
+      if report_magnitudes and first == 0:
+        magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
+      try:
+        reached = loop.run(
+          functools.partial(take_steps, batches),
+          first,
+          steps,
+          between,
+          feed.batch_size,
+          steps_per_call,
+          stop,
+        )
+      except tf.errors.ResourceExhaustedError as error:
+        raise errors.EnvironmentFault(
+          f"out of memory with batches of {feed.batch_size} images on "
+          f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
+        ) from error
+      if reached < steps:
+        save(reached)
+        raise errors.Preempted(
+          f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
+          "from it"
+        )
 
 
 def _teller(
