@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tests import samples
 from tests.jobs import runs
 from vggtf import errors, workdir
+from vggtf.data import pipeline
 from vggtf.evaluators import classification
 from vggtf.reports import summary
 from vggtf.training import checkpoint
@@ -232,6 +233,43 @@ def test_a_run_that_diverges_ends_and_its_last_good_checkpoint_stays(copy, data_
   assert caught.value.exit_code == 6
   assert runs.steps(copy) == [3, 6]  # not 7, whose weights the next loss would find out about
   assert runs.saved(copy, 6) == before
+  bad = copy / "checkpoints" / "diverged-00000007"
+  assert f"by step 7; that state is in {bad}, with a list of" in str(caught.value)
+  assert "the last good checkpoint is that of step 6. Lower" in str(caught.value)
+  state = tf.train.load_checkpoint(str(bad / "state"))
+  weights = state.get_tensor("model/layers/conv1_1/weights/.ATTRIBUTES/VARIABLE_VALUE")
+  with np.errstate(over="ignore"):
+    assert not np.isfinite(np.sum(np.square(weights)))
+  assert state.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE") == 7
+
+
+def test_the_images_of_the_steps_that_diverged_are_listed(tmp_path, data_dir):
+  seen = []
+
+  class Feed(pipeline.TrainingFeed):
+    def batches(self, first_step):
+      for step, batch in enumerate(super().batches(0).take(3), 1):
+        seen.extend(f"{step} {name.decode()}" for name in batch.id.numpy())
+      return super().batches(first_step)
+
+  feed = functools.partial(Feed, *runs.FEED.args, **runs.FEED.keywords)
+  with pytest.raises(errors.DivergedError, match="; there is no sound checkpoint") as caught:
+    runs.run(tmp_path / "run", data_dir, rate=1e30, steps=3, evaluate_every=9, feed=feed)
+  (bad,) = (tmp_path / "run" / "checkpoints").glob("diverged-*")
+  listed = (bad / "images.txt").read_text().splitlines()
+  assert listed
+  assert listed == seen[: len(listed)]
+  assert len(listed) == 8 * int(bad.name.removeprefix("diverged-"))
+  assert "the images since step 0" in str(caught.value)
+
+
+def test_a_run_that_diverges_on_a_full_disk_says_so(copy, data_dir, monkeypatch):
+  def full(*_):
+    raise errors.EnvironmentFault("no room")
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "save_diverged", full)
+  with pytest.raises(errors.DivergedError, match=r"not kept \(no room\); the last good .* step 6"):
+    runs.run(copy, data_dir, rate=1e30, steps=9, steps_per_call=1)
 
 
 @pytest.mark.parametrize("name", ["evaluate_every", "checkpoint_every", "log_every"])

@@ -1,6 +1,7 @@
 """What is saved comes back bit for bit, and what is damaged is never taken for sound."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -270,4 +271,35 @@ def test_killed_at_the_rename_leaves_the_checkpoint_unseen(three, monkeypatch):
   assert ".writing-step-00000004" in names(three)
   assert checkpoint.Checkpoints(three).find("latest") == 3
   assert newest(three) == (3, 3.0)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+
+
+def test_a_state_that_diverged_is_kept_whole_and_never_taken_for_a_checkpoint(three):
+  checkpoints = checkpoint.Checkpoints(three, keep=3)
+  for value in (float("nan"), float("inf")):  # the second in the place of the first
+    at = checkpoints.save_diverged(Small(value), 4, ["4 a", "4 b"])
+  assert at == three / "diverged-00000004"
+  assert names(at) == [COMMIT, "images.txt", DATA, INDEX]
+  assert (at / "images.txt").read_text() == "4 a\n4 b\n"
+  sha256 = json.loads((at / COMMIT).read_text())["sha256"]
+  assert sha256 == {
+    name: hashlib.sha256((at / name).read_bytes()).hexdigest()
+    for name in ("images.txt", DATA, INDEX)
+  }
+  state = Small()
+  checkpoint.restore(state, str(at / "state"))
+  assert state.value.numpy() == float("inf")
+  assert newest(three) == (3, 3.0)
+  assert (checkpoints.find("latest"), checkpoints.find("best")) == (3, 1)
+  for step in range(1, 4):
+    shutil.rmtree(three / f"step-{step:08d}")
+  assert not checkpoints.any()
+  assert newest(three) == (None, -1.0)
+  checkpoint.Checkpoints(three, keep=1).save(Small(4), 4)
+  assert names(three) == ["diverged-00000004", "step-00000004"]
+
+
+def test_full_disk_keeps_no_part_of_a_state_that_diverged(three):
+  with pytest.raises(errors.EnvironmentFault, match="step 4 cannot be written"):
+    checkpoint.Checkpoints(three).save_diverged(Full(), 4, [])
   assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]

@@ -23,9 +23,15 @@ def progress(step=10, images=320, seconds=2.0, **scalars):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["loss", "weight_decay"])
 def test_a_loss_or_weights_that_are_not_finite_end_the_run(name, value):
-  hooks.StopOnNonFinite()(progress())
-  with pytest.raises(errors.DivergedError, match=r"by step 10; the last checkpoint is kept"):
-    hooks.StopOnNonFinite()(progress(**{name: value}))
+  kept = []
+  stop = hooks.StopOnNonFinite(3, lambda *steps: kept.append(steps) or "all is kept")
+  assert stop.every == 0
+  with pytest.raises(errors.DivergedError, match=rf"the {name} is {value} by step 5; all is kept"):
+    stop(progress(step=5, **{name: value}))
+  stop(progress(step=10))
+  with pytest.raises(errors.DivergedError, match=r"by step 12; all is kept\. Lower"):
+    stop(progress(step=12, **{name: value}))
+  assert kept == [(3, 5), (10, 12)]
 
 
 def test_a_net_that_stays_at_chance_is_warned_of_once(caplog):

@@ -80,6 +80,7 @@ def run(
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
     EnvironmentFault: another process trains in this folder, or the machine cannot do it.
+    DivergedError: the loss is not finite; the state is kept apart from the checkpoints.
     Preempted: a signal asked to stop, and a checkpoint was saved.
   """
   _check_counts(
@@ -155,7 +156,7 @@ def run(
     measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
     save = functools.partial(checkpoints.save, state)
     between = [
-      hooks.StopOnNonFinite(),
+      hooks.StopOnNonFinite(first, _keeper(checkpoints, state, feed)),
       hooks.WarnStuck(len(facts.labels)),
       hooks.Console(log_every, first, steps),
       board,
@@ -187,6 +188,34 @@ def run(
           f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
           "from it"
         )
+
+
+def _keeper(
+  checkpoints: checkpoint.Checkpoints, state: tf.train.Checkpoint, feed: contracts.Feed
+) -> Callable[[int, int], str]:
+  """Returns what keeps a state that diverged and tells where it and the last good one are.
+
+  Which images were in its batches follows from the steps' numbers: they are read once more.
+  """
+
+  def keep(finite: int, step: int) -> str:
+    batches = enumerate(feed.batches(first_step=finite).take(step - finite), finite + 1)
+    try:
+      images = [
+        f"{at} {name.decode(errors='replace')}"
+        for at, batch in batches
+        for name in batch.id.numpy()
+      ]
+      kept = f"that state is in {checkpoints.save_diverged(state, step, images)}, with a list of "
+      kept += f"the images since step {finite}"
+    except (errors.EnvironmentFault, tf.errors.OpError) as fault:
+      kept = f"that state is not kept ({fault})"
+    try:
+      return f"{kept}; the last good checkpoint is that of step {checkpoints.find('latest')}"
+    except (errors.UsageError, errors.IntegrityError):
+      return f"{kept}; there is no sound checkpoint"
+
+  return keep
 
 
 def _teller(

@@ -2,6 +2,8 @@
 
   checkpoints/step-00000100/state.index, state.data-00000-of-00001, COMMIT.json
 
+  checkpoints/diverged-00000117/  the same, and images.txt: a state that is kept to be looked at
+
 COMMIT.json, written last, lists the sha256 of the other files. tf.train.CheckpointManager would
 start from step 0 without a word when its state file is damaged, and never falls back to an older
 checkpoint; here the newest that verifies is used, and a run whose checkpoints are all damaged
@@ -18,7 +20,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tensorflow as tf
@@ -55,17 +57,40 @@ class Checkpoints:
     final = self._path(step)
     if final.exists():  # a resumed run comes by again, with the same bits
       return
+    self._write(state, final, {"step": step, "error": _comparable(error)})
+    self._drop_old()
+
+  def save_diverged(self, state: tf.train.Checkpoint, step: int, images: Iterable[str]) -> Path:
+    """Writes a state that is not finite where it is never taken for a checkpoint.
+
+    Args:
+      state: as for `save`.
+      step: what it was reached at.
+      images: the lines of its images.txt.
+
+    Returns:
+      The folder; one of the same step is replaced.
+
+    Raises:
+      EnvironmentFault: there is no room, or no permission.
+    """
+    final = self._folder / f"diverged-{step:08d}"
+    shutil.rmtree(final, ignore_errors=True)
+    self._write(state, final, {"step": step}, "".join(f"{line}\n" for line in images))
+    return final
+
+  def _write(
+    self, state: tf.train.Checkpoint, final: Path, commit: dict, images: str | None = None
+  ) -> None:
     aside = self._folder / f"{_ASIDE}{final.name}"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
+      aside.mkdir(parents=True)
       state.write(str(aside / "state"))
+      if images is not None:
+        (aside / "images.txt").write_text(images, encoding="utf-8")
       files = sorted(path for path in aside.iterdir() if path.is_file())
-      commit = {
-        "step": step,
-        "error": _comparable(error),
-        "sha256": {p.name: _sha256(p) for p in files},
-      }
+      commit = commit | {"sha256": {p.name: _sha256(p) for p in files}}
       (aside / _COMMIT).write_text(json.dumps(commit, indent=1))
       for path in (*files, aside / _COMMIT):
         _sync(path)
@@ -75,10 +100,9 @@ class Checkpoints:
       shutil.rmtree(aside, ignore_errors=True)
       reason = getattr(failure, "message", None) or failure
       raise errors.EnvironmentFault(
-        f"the checkpoint of step {step} cannot be written to {self._folder} ({reason}); make "
+        f"the state of step {commit['step']} cannot be written to {self._folder} ({reason}); make "
         "room or give permission there, then run the same command again"
       ) from failure
-    self._drop_old()
 
   def restore_newest(self, state: tf.train.Checkpoint) -> int | None:
     """Restores the newest sound checkpoint for going on with training.

@@ -19,21 +19,31 @@ _log = logging.getLogger(__name__)
 
 
 class StopOnNonFinite:
-  """Ends the run when the loss is NaN or infinite; the last good checkpoint stays.
+  """Ends the run when the loss is NaN or infinite.
 
   The weight decay, of the weights after the last update, tells of an update that would spoil the
   next loss, before those weights are saved.
+
+  Args:
+    done: steps done before.
+    keep: called with the last step that was finite and the one that is not; keeps the state and
+      returns what is where.
   """
 
   every = 0
+
+  def __init__(self, done: int, keep: Callable[[int, int], str]):
+    self._finite, self._keep = done, keep
 
   def __call__(self, progress: contracts.Progress) -> None:
     for name in ("loss", "weight_decay"):
       if not math.isfinite(progress.scalars[name]):
         raise errors.DivergedError(
-          f"the {name} is {progress.scalars[name]} by step {progress.step}; the last checkpoint is "
-          "kept. Lower the learning rate, or look at the initialisation"
+          f"the {name} is {progress.scalars[name]} by step {progress.step}; "
+          f"{self._keep(self._finite, progress.step)}. Lower the learning rate, or look at the "
+          "initialisation"
         )
+    self._finite = progress.step
 
 
 class WarnStuck:
