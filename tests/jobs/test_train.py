@@ -272,6 +272,22 @@ def test_a_run_that_diverges_on_a_full_disk_says_so(copy, data_dir, monkeypatch)
     runs.run(copy, data_dir, rate=1e30, steps=9, steps_per_call=1)
 
 
+def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint(
+  tmp_path, data_dir, monkeypatch, caplog
+):
+  write = tf.train.Checkpoint.write
+
+  def full(state, prefix):
+    if "step-00000002" in prefix:
+      raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+    return write(state, prefix)
+
+  monkeypatch.setattr(tf.train.Checkpoint, "write", full)
+  runs.run(tmp_path / "run", data_dir, steps=3, checkpoint_every=2, evaluate_every=9)
+  assert "training goes on, and tries again in 2 steps: the state of step 2 cannot" in caplog.text
+  assert runs.steps(tmp_path / "run") == [3]
+
+
 @pytest.mark.parametrize("name", ["evaluate_every", "checkpoint_every", "log_every"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_steps_between_are_at_least_1(tmp_path, data_dir, name, value):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import shutil
 
 import numpy as np
@@ -49,6 +50,12 @@ def flip_bit(path):
   path.write_bytes(content)
 
 
+def recommit(at, files):
+  """Lists files with their true sums, whatever they are."""
+  sha256 = {name: hashlib.sha256((at / name).read_bytes()).hexdigest() for name in files}
+  (at / COMMIT).write_text(json.dumps({"step": 3, "error": 0.3, "sha256": sha256}))
+
+
 DATA, INDEX, COMMIT = "state.data-00000-of-00001", "state.index", "COMMIT.json"
 DAMAGES = {
   "a bit of the data": lambda at: flip_bit(at / DATA),
@@ -67,6 +74,13 @@ DAMAGES = {
   "commit null": lambda at: (at / COMMIT).write_text("null"),
   "commit without files": lambda at: (at / COMMIT).write_text('{"sha256": {}}'),
   "commit without sums": lambda at: (at / COMMIT).write_text("{}"),
+  "commit of the index alone": lambda at: recommit(at, [INDEX]),
+  "commit of the data alone": lambda at: recommit(at, [DATA]),
+  "commit of files elsewhere": lambda at: recommit(
+    at, [f"../step-00000002/{name}" for name in (DATA, INDEX)]
+  ),
+  "commit of absolute names": lambda at: recommit(at, [str(at / DATA), str(at / INDEX)]),
+  "a link to nowhere": lambda at: (shutil.rmtree(at), at.symlink_to(at.parent / "nowhere")),
   "folder empty": lambda at: [path.unlink() for path in at.iterdir()],
 }
 
@@ -139,11 +153,21 @@ def test_nothing_saved_means_step_0(tmp_path):
     checkpoint.Checkpoints(tmp_path).find("latest")
 
 
-def test_remains_of_an_interrupted_write_are_swept_and_never_read(three):
+def test_remains_of_an_interrupted_write_are_swept_and_never_read(three, caplog):
   shutil.copytree(three / "step-00000003", three / ".writing-step-00000004")
   (three / ".writing-step-00000005").mkdir()
+  (three / ".removing-step-00000000").mkdir()
+  (three / ".removing-step-00000000" / DATA).write_bytes(bytes(1_000_000))
+  size = sum(path.stat().st_size for path in (three / "step-00000003").iterdir())
   assert newest(three) == (3, 3.0)
   assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+  (message,) = caplog.messages
+  assert message.endswith(f"{1_000_000 + size:,} bytes freed")
+  for name in (".writing-step-00000004", ".writing-step-00000005", ".removing-step-00000000"):
+    assert name in message
+  caplog.clear()
+  newest(three)
+  assert caplog.text == ""
 
 
 def test_folders_that_are_none_of_ours_are_left_alone(three):
@@ -154,23 +178,41 @@ def test_folders_that_are_none_of_ours_are_left_alone(three):
 
 
 @pytest.mark.parametrize(
-  ("options", "why"),
+  ("saved", "options", "why"),
   [
-    ({"config": "B"}, "lacks .* conv1_2/biases, conv1_2/weights, conv2_2/biases, conv2_2/weights$"),
-    ({"norm": "batch"}, "lacks variables such as norm.*/"),
-    ({"width": 1 / 32}, "incompatible tensor with shape .* and name conv1_1"),
+    (
+      {},
+      {"config": "B"},
+      "it lacks model/layers/conv1_2/biases, model/layers/conv1_2/weights, "
+      "model/layers/conv2_2/biases, model/layers/conv2_2/weights$",
+    ),
+    ({}, {"norm": "batch"}, "it lacks model/norms/conv1_1/moving_mean, .* and 28 more$"),
+    (
+      {},
+      {"width": 1 / 32},
+      r"other shapes: model/layers/conv1_1/biases \(4,\) for \(2,\), model/layers/conv1_1/weights "
+      r"\(3, 3, 3, 4\) for \(3, 3, 3, 2\), .* and 17 more$",
+    ),
+    (
+      {"config": "B"},
+      {},
+      "it has besides model/layers/conv1_2/biases, model/layers/conv1_2/weights, "
+      "model/layers/conv2_2/biases, model/layers/conv2_2/weights$",
+    ),
   ],
-  ids=["more layers", "a norm", "narrower"],
+  ids=["more layers", "a norm", "narrower", "fewer layers"],
 )
-def test_checkpoint_of_another_net_is_refused(tmp_path, options, why):
+def test_checkpoint_of_another_net_is_refused(tmp_path, saved, options, why):
   found = parts.net(**options)
   checkpoints = checkpoint.Checkpoints(tmp_path)
-  checkpoints.save(tf.train.Checkpoint(model=parts.net()), 1)
-  with pytest.raises(errors.IntegrityError, match="is of another configuration than this run's"):
+  checkpoints.save(tf.train.Checkpoint(model=parts.net(**saved)), 1)
+  expected = f"step-00000001/state is of another configuration than this run's: {why}"
+  with pytest.raises(errors.IntegrityError, match=expected):
     checkpoints.restore_newest(tf.train.Checkpoint(model=found))
-  with pytest.raises(errors.IntegrityError, match=why):
-    checkpoint.restore(tf.train.Checkpoint(model=found), checkpoints.prefix(1), whole=False)
   assert names(tmp_path) == ["step-00000001"]  # sound, so it stays
+  if not saved:  # more than the net needs serves the other jobs
+    with pytest.raises(errors.IntegrityError, match=expected):
+      checkpoint.restore(tf.train.Checkpoint(model=found), checkpoints.prefix(1), whole=False)
 
 
 def test_checkpoint_with_more_than_the_net_serves_the_other_jobs_alone(tmp_path):
@@ -258,6 +300,63 @@ def test_disk_that_fills_up_at_the_last_file_leaves_nothing_either(three, monkey
   with pytest.raises(errors.EnvironmentFault, match="No space left on device"):
     checkpoint.Checkpoints(three).save(Small(), 4)
   assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+
+
+def test_disk_that_the_system_calls_full_leaves_nothing_either(three):
+  big = tf.train.Checkpoint(value=tf.Variable(tf.zeros([1 << 18])))
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))  # Python ignores the signal
+  try:
+    with pytest.raises(errors.EnvironmentFault, match=r"step 4 cannot be written to .*; make room"):
+      checkpoint.Checkpoints(three).save(big, 4)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
+  checkpoint.Checkpoints(three).save(big, 4)
+  assert checkpoint.Checkpoints(three).find("latest") == 4
+
+
+def test_what_training_removes_while_it_is_read_gives_way_to_the_next(three):
+  checkpoints, prefixes = checkpoint.Checkpoints(three, keep=1), []
+
+  def read(prefix):
+    prefixes.append(prefix)
+    if len(prefixes) == 1:
+      checkpoints.save(Small(4), 4)  # and removes 2 and 3
+    state = Small()
+    checkpoint.restore(state, prefix)
+    return float(state.value.numpy())
+
+  assert checkpoints.read("latest", read) == (4.0, 4)
+  assert prefixes == [checkpoints.prefix(3), checkpoints.prefix(4)]
+
+
+def test_what_training_removes_while_it_is_verified_gives_way_to_the_next(
+  three, monkeypatch, caplog
+):
+  checkpoints = checkpoint.Checkpoints(three, keep=1)
+  steps = checkpoints._steps
+
+  def list_and_train():
+    monkeypatch.setattr(checkpoints, "_steps", steps)
+    found = steps()
+    checkpoints.save(Small(4), 4)
+    return found
+
+  monkeypatch.setattr(checkpoints, "_steps", list_and_train)
+  assert checkpoints.find("latest") == 4
+  assert "damaged" not in caplog.text
+
+
+def test_what_cannot_be_read_though_it_is_there_is_said_once(three):
+  def read(prefix):
+    prefixes.append(prefix)
+    raise errors.IntegrityError("of another net")
+
+  prefixes = []
+  with pytest.raises(errors.IntegrityError, match="of another net"):
+    checkpoint.Checkpoints(three).read("latest", read)
+  assert len(prefixes) == 1
 
 
 def test_killed_at_the_rename_leaves_the_checkpoint_unseen(three, monkeypatch):

@@ -129,7 +129,7 @@ def test_checkpoint_is_saved_with_the_error_of_its_own_step_only():
   saved = []
   means = iter([metrics.Mean(1.0, 2.0), metrics.Mean(0.0, 2.0)])
   measure = hooks.Evaluate(4, lambda: {"top1_error": next(means)}, lambda *_: None, None)
-  save = hooks.SaveCheckpoint(2, lambda step, error: saved.append((step, error)), measure)
+  save = hooks.SaveCheckpoint(2, 99, lambda step, error: saved.append((step, error)), measure)
   save(progress(step=2))  # nothing was measured yet
   measure(progress(step=4))
   save(progress(step=4))
@@ -137,6 +137,37 @@ def test_checkpoint_is_saved_with_the_error_of_its_own_step_only():
   measure(progress(step=8))
   save(progress(step=8))
   assert saved == [(2, None), (4, 0.5), (6, None), (8, 0.0)]
-  alone = hooks.SaveCheckpoint(2, lambda step, error: saved.append((step, error)), None)
+  alone = hooks.SaveCheckpoint(2, 99, lambda step, error: saved.append((step, error)), None)
   alone(progress(step=10))
   assert saved[-1] == (10, None)
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_run(caplog):
+  failing, tried = {2, 4, 8, 10}, []
+
+  def save(step, _):
+    tried.append(step)
+    if step in failing:
+      raise errors.EnvironmentFault(f"no room for step {step}")
+
+  hook = hooks.SaveCheckpoint(2, 99, save, None)
+  for step in range(2, 14, 2):
+    hook(progress(step=step))
+  assert tried == [2, 4, 6, 8, 10, 12]
+  assert caplog.messages == [
+    f"training goes on, and tries again in 2 steps: no room for step {step}"
+    for step in sorted(failing)
+  ]
+
+
+def test_a_disk_that_stays_full_ends_the_run_the_third_time_and_at_its_end(caplog):
+  def save(*_):
+    raise errors.EnvironmentFault("no room")
+
+  hook = hooks.SaveCheckpoint(2, 99, save, None)
+  hook(progress(step=2))
+  hook(progress(step=4))
+  with pytest.raises(errors.EnvironmentFault, match="no room"):
+    hook(progress(step=6))
+  with pytest.raises(errors.EnvironmentFault, match="no room"):
+    hooks.SaveCheckpoint(2, 7, save, None)(progress(step=7))

@@ -161,7 +161,7 @@ def run(
       hooks.Console(log_every, first, steps),
       board,
       measure,
-      hooks.SaveCheckpoint(checkpoint_every, save, measure),
+      hooks.SaveCheckpoint(checkpoint_every, steps, save, measure),
     ]
     batches = strategies.distribute(strategy, feed.batches(first_step=first))
     with stopping.StopRequest() as stop, pipeline.named_failures(feed):

@@ -17,21 +17,24 @@ import json
 import logging
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import tensorflow as tf
 
 from vggtf import contracts, errors, workdir
 from vggtf.training import averaging
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 _COMMIT = "COMMIT.json"
-_ASIDE = ".writing-"
+_ASIDE, _DROPPED = ".writing-", ".removing-"
+_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how tf.train.Checkpoint ends a variable's name
 _CORRUPT = "corrupt"
 
 
@@ -115,8 +118,7 @@ class Checkpoints:
     Raises:
       IntegrityError: there are checkpoints, but none is sound, or it is of another configuration.
     """
-    for remains in self._folder.glob(f"{_ASIDE}*"):
-      shutil.rmtree(remains)
+    self._sweep()
     damaged = []
     for step in reversed(self._steps()):
       problem = self._problem(step)
@@ -158,8 +160,34 @@ class Checkpoints:
       problem = self._problem(step)
       if problem is None:
         return step
+      if not os.path.lexists(self._path(step)):  # a training run has saved newer ones since
+        return self.find(which)
       _log.warning("checkpoint of step %d is damaged (%s): passed over", step, problem)
     raise errors.IntegrityError(f"every checkpoint in {self._folder} is damaged")
+
+  def read(self, which: str, read: Callable[[str], T]) -> tuple[T, int]:
+    """Reads the checkpoint that `find` names, even beside a training run, which removes old ones.
+
+    Args:
+      which: "latest" or "best".
+      read: called with the checkpoint's prefix; once more, with that of the next one found, where
+        the first was removed under its hands.
+
+    Returns:
+      What `read` returns, and the checkpoint's step.
+
+    Raises:
+      UsageError: as `find`.
+      IntegrityError: as `find`.
+    """
+    while True:
+      step = self.find(which)
+      try:
+        return read(self.prefix(step)), step
+      except (errors.IntegrityError, tf.errors.OpError, OSError):
+        if os.path.lexists(self._path(step)):
+          raise
+        _log.info("the checkpoint of step %d was removed by the training run: once more", step)
 
   def prefix(self, step: int) -> str:
     """Returns what tf.train.Checkpoint.read takes."""
@@ -171,6 +199,16 @@ class Checkpoints:
   def _steps(self) -> list[int]:
     numbers = [path.name.removeprefix("step-") for path in self._folder.glob("step-*")]
     return sorted(int(number) for number in numbers if number.isdecimal())
+
+  def _sweep(self) -> None:
+    """Removes what interrupted writes and removals left; nobody else writes in a claimed folder."""
+    remains = [p for start in (_ASIDE, _DROPPED) for p in self._folder.glob(f"{start}*")]
+    freed = sum(f.stat().st_size for at in remains for f in at.rglob("*") if f.is_file())
+    for path in remains:
+      shutil.rmtree(path)
+    if remains:
+      names = ", ".join(sorted(path.name for path in remains))
+      _log.warning("removed what a killed run left, %s: %s bytes freed", names, f"{freed:,}")
 
   def _set_aside(self, damaged: list[int]) -> None:
     """Moves checkpoints out of the way of those that are saved next, for whoever wants to look."""
@@ -191,12 +229,14 @@ class Checkpoints:
     """Returns what is wrong with a checkpoint, None if nothing is."""
     try:
       sha256 = json.loads((self._path(step) / _COMMIT).read_text())["sha256"]
+      if {name.partition(".data-")[0] for name in sha256} != {"state", "state.index"}:
+        return f"{_COMMIT} lists other files than a state's"
       for name, expected in sha256.items():
         if _sha256(self._path(step) / name) != expected:
           return f"{name} has another sha256 than {_COMMIT} says"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
       return f"{type(error).__name__}: {error}"
-    return None if sha256 else f"{_COMMIT} lists no files"
+    return None
 
   def _drop_old(self) -> None:
     steps = self._steps()
@@ -204,7 +244,9 @@ class Checkpoints:
     best = min(errors_, key=lambda s: (errors_[s], s), default=None)
     for step in steps[: -self._keep]:
       if step != best:
-        shutil.rmtree(self._path(step))
+        dropped = self._folder / f"{_DROPPED}{self._path(step).name}"
+        os.rename(self._path(step), dropped)  # at once, for whoever reads beside
+        shutil.rmtree(dropped)
 
 
 def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None:
@@ -225,12 +267,48 @@ def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None
     else:
       status.assert_existing_objects_matched().expect_partial()
   except (AssertionError, ValueError) as error:
-    reason = " ".join(str(error).split())[:400]
-    if lacking := sorted(set(re.findall("<tf.Variable '(.+?):", str(error)))):
-      reason = f"it lacks variables such as {', '.join(lacking[:4])}"  # not their values, as above
+    reason = _difference(state, prefix, whole) or " ".join(str(error).split())[:400]
     raise errors.IntegrityError(
       f"{prefix} is of another configuration than this run's: {reason}"
     ) from error
+
+
+def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
+  """Returns which variables a checkpoint lacks, has besides (if `whole`) or has in other shapes."""
+  found = {
+    name.removesuffix(_VARIABLE): tuple(shape)
+    for name, shape in tf.train.list_variables(prefix)
+    if name.endswith(_VARIABLE)
+  }
+  ours = _variables(state)
+  shapes = [
+    f"{name} {found[name]} for {tuple(ours[name].shape)}"
+    for name in sorted(found.keys() & ours.keys())
+    if found[name] != tuple(ours[name].shape)
+  ]
+  kinds = {
+    "it lacks": sorted(ours.keys() - found.keys()),
+    "it has besides": sorted(found.keys() - ours.keys()) if whole else [],
+    "other shapes:": shapes,
+  }
+  return "; ".join(
+    f"{kind} {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    for kind, names in kinds.items()
+    if names
+  )
+
+
+def _variables(state: tf.train.Checkpoint) -> dict[str, tf.Variable]:
+  """Returns the variables by their shortest paths, which is how checkpoints name them."""
+  nodes, seen, variables = [("", state)], {id(state)}, {}
+  for path, node in nodes:
+    for name, child in tf.train.TrackableView.children(node).items():
+      if id(child) not in seen:
+        seen.add(id(child))
+        nodes.append((f"{path}{name}/", child))
+        if isinstance(child, tf.Variable):
+          variables[f"{path}{name}"] = child
+  return variables
 
 
 def load_model(
@@ -257,22 +335,23 @@ def load_model(
     IntegrityError: the checkpoints are damaged or of another net.
   """
   averaging.check_choice("weights", weights)
-  checkpoints = Checkpoints(folder.checkpoints)
-  step = checkpoints.find(which)
-  prefix = checkpoints.prefix(step)
-  net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
-  restore(tf.train.Checkpoint(model=net), prefix, whole=False)
-  if weights == averaging.EMA:
-    if not any(name.startswith("averaging/") for name, _ in tf.train.list_variables(prefix)):
-      raise errors.UsageError(
-        f"weights = 'ema', but {folder.path} was trained without averages; take 'raw', or train "
-        "with --gin_file=gin/with/ema.gin"
-      )
-    averages = averaging.ExponentialMovingAverage()
-    averages.build(net.variables)
-    restore(tf.train.Checkpoint(averaging=averages), prefix, whole=False)
-    averages.assign()
-  return net, step
+
+  def read(prefix: str) -> contracts.Model:
+    net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
+    restore(tf.train.Checkpoint(model=net), prefix, whole=False)
+    if weights == averaging.EMA:
+      if not any(name.startswith("averaging/") for name, _ in tf.train.list_variables(prefix)):
+        raise errors.UsageError(
+          f"weights = 'ema', but {folder.path} was trained without averages; take 'raw', or train "
+          "with --gin_file=gin/with/ema.gin"
+        )
+      averages = averaging.ExponentialMovingAverage()
+      averages.build(net.variables)
+      restore(tf.train.Checkpoint(averaging=averages), prefix, whole=False)
+      averages.assign()
+    return net
+
+  return Checkpoints(folder.checkpoints).read(which, read)
 
 
 def _comparable(error: float | None) -> float | None:

@@ -165,18 +165,35 @@ class Evaluate:
 class SaveCheckpoint:
   """Saves; must come after Evaluate, whose plateau state it then holds.
 
+  Where that cannot be, it warns, keeps what was saved before and tries again when it is next due.
+  The third time in a row, and at the end, the run stops.
+
   Args:
     every: steps.
+    until: the run's last step.
     save: called with the step and, where it was just measured, the validation error.
     evaluate: the hook that measures.
   """
 
   def __init__(
-    self, every: int, save: Callable[[int, float | None], None], evaluate: Evaluate | None
+    self,
+    every: int,
+    until: int,
+    save: Callable[[int, float | None], None],
+    evaluate: Evaluate | None,
   ):
     self.every = every
-    self._save, self._evaluate = save, evaluate
+    self._until, self._save, self._evaluate = until, save, evaluate
+    self._failures = 0
 
   def __call__(self, progress: contracts.Progress) -> None:
     step, error = (self._evaluate and self._evaluate.error) or (None, None)
-    self._save(progress.step, error if step == progress.step else None)
+    try:
+      self._save(progress.step, error if step == progress.step else None)
+    except errors.EnvironmentFault as fault:
+      self._failures += 1
+      if self._failures == 3 or progress.step == self._until:
+        raise
+      _log.warning("training goes on, and tries again in %d steps: %s", self.every, fault)
+    else:
+      self._failures = 0
