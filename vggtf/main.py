@@ -45,6 +45,8 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 )
 _SOURCE = flags.DEFINE_string("source", None, "Weights to read: a file, or a run's folder.")
 _TARGET = flags.DEFINE_string("target", None, "Where to write them; the suffix names the format.")
+_WORKERS = flags.DEFINE_integer("workers", None, "How many processes --job=launch starts.")
+_RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again at most.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
@@ -57,6 +59,8 @@ def _main() -> int | None:
   positional = _parse_flags(sys.argv)
   run = _job(_JOB.value)
   arguments = _arguments(run, positional)
+  if "command_line" in arguments:  # it starts other commands, which read the configuration
+    return run(**arguments)
   if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
     config.parse(
       _GIN_FILE.value,
@@ -158,6 +162,9 @@ def _arguments(run, positional: list[str]) -> dict:
     "allow_config_change": _ALLOW_CONFIG_CHANGE.value,
     "source": _SOURCE.value,
     "target": _TARGET.value,
+    "workers": _WORKERS.value,
+    "restarts": _RESTARTS.value,
+    "command_line": sys.argv[1:],
   }
   if positional and "files" not in takes:
     raise errors.UsageError(
