@@ -1,10 +1,6 @@
 """The step against PyTorch in float64, and against itself in other forms."""
 
-import json
 import math
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,7 +13,6 @@ from vggtf import errors
 from vggtf.optimizers import schedules
 from vggtf.training import step
 
-ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 4
 MOMENTUM = 0.9
 
@@ -172,35 +167,6 @@ def test_dropout_differs_from_step_to_step_and_with_the_seed_of_the_run():
   assert ours.take(iterator, 1)["loss"] == losses[0]
 
 
-TWO_DEVICES = """
-import json
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.training import parts
-strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-assert strategy.num_replicas_in_sync == 2
-mirrored = parts.build(strategy)
-iterator = parts.batches(4, strategy)
-scalars = [mirrored.take(iterator, 1) for _ in range(4)]
-values = {name: value.tolist() for name, value in parts.values(mirrored).items()}
-print(json.dumps([scalars, values]))
-"""
-
-
-def test_two_replicas_take_the_steps_of_one_device(plain):
-  reply = subprocess.run(
-    [sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=True
-  )
-  scalars, values = json.loads(reply.stdout)
-  for alone, shared in zip(plain.scalars, scalars, strict=True):
-    for name, value in alone.items():
-      assert shared[name] == pytest.approx(value, rel=1e-5), name
-  assert values.keys() == plain.values.keys()
-  for name, value in plain.values.items():
-    assert distance(np.array(values[name]), value) < 1e-5, name
-
-
 def test_xla_is_chosen_by_a_plain_word():
   assert step.compiles(True) is True
   assert step.compiles(False) is False
@@ -223,6 +189,15 @@ def test_plateau_that_was_told_between_calls_lowers_the_rate_of_the_next():
   schedule.observe(math.nan)
   assert ours.take(iterator, 1)["learning_rate"] == pytest.approx(1e-4)
   assert not np.array_equal(before, ours.net.layers["fc8"].weights.numpy())
+
+
+def test_batch_that_replicas_cannot_share_is_refused():
+  class OfThree:
+    num_replicas_in_sync = 3
+
+  ours = (OfThree(), None, None, None, None, None, None)
+  with pytest.raises(errors.UsageError, match=r"batch_size = 8 .* among 3 replicas: .* multiple"):
+    step.TrainStep(*ours, batch_size=8, seed=0, jit_compile=False)
 
 
 @pytest.mark.parametrize("head", ["box", "features"])

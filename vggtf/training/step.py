@@ -43,6 +43,9 @@ class TrainStep:
     seed: of the dropout masks, with the step.
     jit_compile: whether XLA compiles the gradients.
     averaging: follows the model's variables; built for all of them.
+
+  Raises:
+    UsageError: the replicas cannot share a batch in equal parts.
   """
 
   def __init__(
@@ -59,6 +62,12 @@ class TrainStep:
     jit_compile: bool,
     averaging: averages.ExponentialMovingAverage | None = None,
   ):
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+      raise errors.UsageError(
+        f"TrainingFeed.batch_size = {batch_size} cannot be divided equally among {replicas} "
+        f"replicas: choose a multiple of {replicas}"
+      )
     self._strategy, self._model, self._loss = strategy, model, loss
     self._weight_decay, self._optimizer, self._schedule = weight_decay, optimizer, schedule
     self._step, self._batch_size, self._seed = step, batch_size, seed
