@@ -329,6 +329,18 @@ def test_a_damaged_record_that_is_allowed_for_is_counted_in_the_results(tmp_path
   assert any(name in message and "replaced" in message for message in caplog.messages)
 
 
+def test_images_that_end_early_are_no_short_run(tmp_path, data_dir):
+  class Ending(pipeline.TrainingFeed):
+    def batches(self, first_step):
+      return super().batches(first_step).take(3)
+
+  feed = functools.partial(Ending, **runs.FEED.keywords)
+  with pytest.raises(errors.IntegrityError, match="images end before step 6; ") as caught:
+    runs.run(tmp_path / "run", data_dir, feed=feed, evaluate_every=9, checkpoint_every=2)
+  assert caught.value.exit_code == 4
+  assert runs.steps(tmp_path / "run") == [2]
+
+
 def test_original_sizes_alone_can_be_trained_on(tmp_path):
   data = samples.digits_like(tmp_path / "data", scales=(0,))
   runs.run(tmp_path / "run", data, steps=1, evaluate_every=1)

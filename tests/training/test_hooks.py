@@ -1,5 +1,6 @@
 import logging
 import math
+import resource
 
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
@@ -104,6 +105,23 @@ def test_tensorboard_reads_what_was_written(tmp_path):
   assert values(found, "config") == [(0, b"    a = 1\n    b = '<b>'")]  # indented: code, not HTML
   assert found.SummaryMetadata("config").plugin_data.plugin_name == "text"
   assert found.SummaryMetadata("loss").plugin_data.plugin_name == "scalars"
+
+
+def test_a_full_disk_costs_the_curves_and_not_the_run(tmp_path, caplog):
+  board = hooks.TensorBoard(tmp_path, every=10)
+  board(progress(step=10))
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, limits[1]))  # Python ignores the signal
+  try:
+    for step in range(20, 200, 10):
+      board(progress(step=step))
+      board.text("config", "a = 1\n" * 100, step)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  (message,) = caplog.messages
+  assert message.startswith(f"curves cannot be written to {tmp_path} (")
+  assert message.endswith("File too large): the run goes on without them")
+  assert values(events(tmp_path), "loss")[0] == (10, 1.5)
 
 
 def test_evaluation_is_told_to_the_schedule_and_to_the_log():

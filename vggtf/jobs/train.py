@@ -79,6 +79,7 @@ def run(
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
+    IntegrityError: a record or every checkpoint is damaged, or the training images end early.
     EnvironmentFault: another process trains in this folder, or the machine cannot do it.
     DivergedError: the loss is not finite; the state is kept apart from the checkpoints.
     Preempted: a signal asked to stop, and a checkpoint was saved.
@@ -181,6 +182,12 @@ def run(
         raise errors.EnvironmentFault(
           f"out of memory with batches of {feed.batch_size} images on "
           f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
+        ) from error
+      except tf.errors.OutOfRangeError as error:
+        feed.raise_failure()
+        raise errors.IntegrityError(
+          f"the training images end before step {steps}; expected a feed without end: look for "
+          "what ends it, and repeat() a data set of your own"
         ) from error
       if reached < steps:
         save(reached)

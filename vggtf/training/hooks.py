@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import rich.progress
@@ -109,11 +110,16 @@ class Console:
 
 
 class TensorBoard:
-  """Writes every scalar, and images a second, for TensorBoard."""
+  """Writes every scalar, and images a second, for TensorBoard.
+
+  Curves are no reason to end a run: where they cannot be written, it warns once.
+  """
 
   def __init__(self, folder: Path, every: int):
     self.every = every
+    self._folder = folder
     self._writer = tf.summary.create_file_writer(str(folder))
+    self._warned = False
 
   def __call__(self, progress: contracts.Progress) -> None:
     speed = {"images_per_second": progress.images / progress.seconds}
@@ -121,15 +127,30 @@ class TensorBoard:
 
   def scalars(self, scalars: dict[str, float], step: int) -> None:
     """Writes one point of each curve."""
-    with self._writer.as_default(step=step):
+    with self._writing(step):
       for name, value in scalars.items():
         tf.summary.scalar(name, value)
-    self._writer.flush()
 
   def text(self, tag: str, text: str, step: int) -> None:
     """Shows a text, such as the configuration, as it is."""
-    with self._writer.as_default(step=step):
+    with self._writing(step):
       tf.summary.text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
+
+  @contextlib.contextmanager
+  def _writing(self, step: int) -> Iterator[None]:
+    try:
+      with self._writer.as_default(step=step):
+        yield
+      self._writer.flush()
+    except tf.errors.OpError as error:
+      if not self._warned:
+        self._warned = True
+        reason = error.message.partition("\n")[0].rpartition("}} ")[
+          2
+        ]  # without TensorFlow's places
+        _log.warning(
+          "curves cannot be written to %s (%s): the run goes on without them", self._folder, reason
+        )
 
 
 class Evaluate:
