@@ -1,6 +1,7 @@
 """The launcher with small programs as workers: outputs, signals, restarts, no orphans."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -39,6 +40,7 @@ def start(folder, worker: str, workers=2, restarts=3, grace=30.0, flags=()) -> s
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    process_group=0,
   )
 
 
@@ -139,6 +141,7 @@ sys.exit(2)
 _SAVES = """
 def stop(number, _):
   say(f"{signal.Signals(number).name}")
+  time.sleep(0.3)  # a second one would be told of too
   sys.exit(42)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
@@ -148,10 +151,10 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_passed_on_and_ends_all_with_42(tmp_path, number):
+def test_a_signal_reaches_each_worker_once_and_ends_all_with_42(tmp_path, number):
   launcher = start(tmp_path, _SAVES)
   read_until(launcher, "[worker 0] ready", "[worker 1] ready")
-  launcher.send_signal(number)
+  os.killpg(launcher.pid, number)  # as a terminal does on Ctrl-C
   output, _ = finish(launcher, 42)
   assert output == [f"[worker 0] {number.name}", f"[worker 1] {number.name}"]
   assert starts(tmp_path) == [1, 1]
