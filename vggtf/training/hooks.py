@@ -145,9 +145,7 @@ class TensorBoard:
     except tf.errors.OpError as error:
       if not self._warned:
         self._warned = True
-        reason = error.message.partition("\n")[0].rpartition("}} ")[
-          2
-        ]  # without TensorFlow's places
+        _, _, reason = error.message.partition("\n")[0].rpartition("}} ")  # without graph nodes
         _log.warning(
           "curves cannot be written to %s (%s): the run goes on without them", self._folder, reason
         )
