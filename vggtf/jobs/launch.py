@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from vggtf import errors
+from vggtf import workdir as workdirs
 from vggtf.training import cluster
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def run(
     signal to the launcher, where a worker saved a checkpoint.
 
   Raises:
-    UsageError: a count is none, or TF_CONFIG is set already.
+    UsageError: a count is none, TF_CONFIG is set already, or the workers would go on from
+      different steps.
   """
   if workers < 1 or restarts < 0:
     raise errors.UsageError(
@@ -81,13 +83,14 @@ def run(
       f"{cluster.VARIABLE} is set, and --job=launch makes one for each worker: unset it, or start "
       "one task on each host with --job=train"
     )
-  own = [["--job=train"]] + [
-    ["--job=train", f"--workdir={os.path.join(workdir, 'workers', str(index))}"]
-    for index in range(1, workers)
-  ]  # last, for the last of several equal flags is the one that counts
-  commands = [[*program, *command_line, *flags] for flags in own]
+  folders = [workdir]
+  folders += [os.path.join(workdir, "workers", str(index)) for index in range(1, workers)]
+  commands = [  # the last of several equal flags is the one that counts
+    [*program, *command_line, "--job=train", f"--workdir={folder}"] for folder in folders
+  ]
   with _signals() as signals:
     for restart in range(restarts + 1):
+      _check_same_start(folders)
       with _started(commands) as processes:
         codes = _wait(processes, signals, grace)
       code = _cause(codes)
@@ -96,6 +99,22 @@ def run(
       if signals or restart == restarts or code not in _MENDED:
         return code
       _log.warning("all workers are started again, %d of %d times", restart + 1, restarts)
+
+
+def _check_same_start(folders: Sequence[str]) -> None:
+  """Raises UsageError where the newest checkpoints are not of one step: weights would be mixed."""
+  newest = {
+    folder: max(
+      (path.name for path in workdirs.Workdir(folder).checkpoints.glob("step-*")), default="none"
+    )
+    for folder in folders
+  }
+  if len(set(newest.values())) > 1:
+    told = ", ".join(f"{name} in {folder}" for folder, name in newest.items())
+    raise errors.UsageError(
+      f"the workers' newest checkpoints are {told}: expected the same; copy the newest to the "
+      "others' checkpoints, or move away those that not all have"
+    )
 
 
 def _cause(codes: Sequence[int]) -> int:
