@@ -40,6 +40,7 @@ def build(
   decay=None,
   loss=None,
   average=None,
+  slices=1,
   **options,
 ):
   """Returns the net, its optimizer, schedule, step count, all of them as a state, and the step.
@@ -67,6 +68,7 @@ def build(
     5,
     jit_compile,
     averages,
+    slices,
   )
   state = tf.train.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, step=done)
   return types.SimpleNamespace(

@@ -98,9 +98,9 @@ def test_one_replica_gets_the_batches_as_they_are(chosen):
   assert [batch.numpy().tolist() for batch in found] == [[0, 1, 2], [3, 4, 5]]
 
 
-def train(chosen):
+def train(chosen, slices=1):
   """Returns the scalars of 20 steps with dropout, and every variable of each replica."""
-  ours = parts.build(chosen, dropout=0.5, schedule=schedules.Constant(3e-5))
+  ours = parts.build(chosen, dropout=0.5, schedule=schedules.Constant(3e-5), slices=slices)
   given = tf.data.Dataset.from_tensor_slices(parts.arrays(4)).repeat()
   iterator = strategy.distribute(chosen, given)
   scalars = ours.take(iterator, STEPS)
@@ -109,9 +109,9 @@ def train(chosen):
   return scalars, replicas
 
 
-def told(chosen, expected) -> dict:
+def told(chosen, expected, slices=1) -> dict:
   """Returns the strategy's scalars, a hash, and how far the variables are from `expected`."""
-  scalars, replicas = train(chosen)
+  scalars, replicas = train(chosen, slices)
   distances, digest = [], hashlib.sha256()
   for found, (value,) in zip(replicas, expected, strict=True):
     assert all(np.array_equal(one, found[0]) for one in found)
@@ -125,13 +125,13 @@ def told(chosen, expected) -> dict:
   }
 
 
-def on_logical_cpus(count: int) -> None:
+def on_logical_cpus(count: int, slices: int = 1) -> None:
   """Prints what so many of them make: one number a process, for TensorFlow's groups outlive it."""
   cpu = tf.config.list_physical_devices("CPU")[0]
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
   alone, expected = train(strategy.one_device("CPU:0"))
   names = tuple(f"CPU:{index}" for index in range(count))
-  print(json.dumps([alone, told(strategy.mirrored(names), expected)]))
+  print(json.dumps([alone, told(strategy.mirrored(names), expected, slices)]))
 
 
 def in_a_worker() -> None:
@@ -170,8 +170,8 @@ def assert_same_steps(alone: dict, found: dict) -> None:
 
 
 @functools.cache
-def mirrored(count: int) -> tuple[dict, dict]:
-  return finish(start(f"on_logical_cpus({count})"))
+def mirrored(count: int, slices: int = 1) -> tuple[dict, dict]:
+  return finish(start(f"on_logical_cpus({count}, {slices})"))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,12 @@ def test_replicas_take_the_steps_of_one_device(count):
   assert found["replicas"] == count
   assert_same_steps(alone, found)
   assert count > 1 or found["distance"] == 0
+
+
+@pytest.mark.slow
+def test_replicas_may_take_their_parts_in_slices():
+  alone, found = mirrored(2, slices=4)
+  assert_same_steps(alone, found)
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ def run(
   averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
   weights: str = "raw",
   report_magnitudes: bool = True,
+  accumulate: int = 1,
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -76,6 +77,8 @@ def run(
     averaging: of the weights over the steps; None keeps no averages.
     weights: whose validation error is measured: "raw", or "ema" for the averages.
     report_magnitudes: whether activations and gradients are measured before the first step.
+    accumulate: in how many slices a device computes its part of a batch, one after another: the
+      same steps in less memory; batch norm's statistics are then a slice's.
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
@@ -128,6 +131,7 @@ def run(
       seed,
       step.compiles(jit_compile),
       average,
+      accumulate,
     )
     workdirs.write_text(folder.operative_config, configuration.operative_text())
 

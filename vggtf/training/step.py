@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics
+from vggtf.training import accumulation
 from vggtf.training import averaging as averages
 
 
@@ -43,9 +44,10 @@ class TrainStep:
     seed: of the dropout masks, with the step.
     jit_compile: whether XLA compiles the gradients.
     averaging: follows the model's variables; built for all of them.
+    slices: of a replica's batch, computed one after another (accumulation.py).
 
   Raises:
-    UsageError: the replicas cannot share a batch in equal parts.
+    UsageError: replicas or slices cannot share a batch in equal parts.
   """
 
   def __init__(
@@ -61,6 +63,7 @@ class TrainStep:
     seed: int,
     jit_compile: bool,
     averaging: averages.ExponentialMovingAverage | None = None,
+    slices: int = 1,
   ):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -74,7 +77,8 @@ class TrainStep:
     self._averaging = averaging
     self._variables = model.trainable_variables
     self._updated: list[tf.Variable] = []  # by layers that keep statistics; known once traced
-    self._gradients = tf.function(self._compute, jit_compile=True) if jit_compile else self._compute
+    compute = accumulation.in_slices(self._compute, slices, batch_size // replicas)
+    self._gradients = tf.function(compute, jit_compile=True) if jit_compile else compute
     self._run = tf.function(self._run_steps)
 
   def __call__(self, batches: Iterator, count: int) -> dict[str, float]:
