@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -10,6 +11,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if importlib.util.find_spec("tf_keras"):  # as vggtf/main.py does
   os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a shell's background
+  signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,12 @@ class DivergedError(VggtfError):
   exit_code = 6
 
 
+class PeerError(VggtfError):
+  """Another task of the cluster is absent, or was lost; started again together, they may go on."""
+
+  exit_code = 7
+
+
 class Preempted(VggtfError):
   """Stopped on request after a saved checkpoint; the same command goes on from there."""
 

@@ -12,7 +12,6 @@ import pytest
 from tests import commands
 from vggtf import errors
 from vggtf.jobs import cluster_check
-from vggtf.training import cluster
 
 
 @pytest.fixture
@@ -68,10 +67,10 @@ def test_who_does_not_come_is_waited_for_and_named(ports, monkeypatch, caplog):
   monkeypatch.setattr(cluster_check, "_TELL_EVERY", 0.3)
   with (
     caplog.at_level("INFO", "vggtf"),
-    pytest.raises(cluster.PeerError, match=rf"waits for worker 1 \(127.0.0.1:{ports[1]}\) after"),
+    pytest.raises(errors.PeerError, match=rf"waits for worker 1 \(127.0.0.1:{ports[1]}\) after"),
   ):
     cluster_check.run(timeout=1)
-  assert cluster.PeerError.exit_code == 7
+  assert errors.PeerError.exit_code == 7
   assert re.match(
     rf"worker 0 waits for worker 1 \(127.0.0.1:{ports[1]}\): \d of 1 s", caplog.messages[0]
   )
@@ -84,7 +83,7 @@ def test_something_else_on_a_peer_s_port_is_no_peer(ports, monkeypatch):
   with socket.create_server(("127.0.0.1", ports[1])) as stranger:
     thread = threading.Thread(target=_answer, args=(stranger, b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     thread.start()
-    with pytest.raises(cluster.PeerError, match="waits for worker 1"):
+    with pytest.raises(errors.PeerError, match="waits for worker 1"):
       cluster_check.run(timeout=0)
     thread.join()
 
@@ -95,7 +94,7 @@ def test_a_peer_that_answers_and_cannot_reach_us_is_named(ports, monkeypatch):
   with socket.create_server(("127.0.0.1", ports[1])) as peer:
     thread = threading.Thread(target=_answer, args=(peer, answer))
     thread.start()
-    with pytest.raises(cluster.PeerError, match="still is not reached by worker 1"):
+    with pytest.raises(errors.PeerError, match="still is not reached by worker 1"):
       cluster_check.run(timeout=0)
     thread.join()
 

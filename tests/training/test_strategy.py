@@ -1,4 +1,5 @@
 import collections
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tests.training import parts
 from vggtf import errors
 from vggtf.optimizers import schedules
-from vggtf.training import strategy
+from vggtf.training import agreement, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
@@ -201,19 +202,25 @@ def test_two_workers_take_the_steps_of_one_device():
   assert two_workers() == two_workers()  # bit for bit
 
 
-def two_workers() -> tuple[dict, dict]:
-  with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as two:
-    workers = [f"localhost:{server.getsockname()[1]}" for server in (one, two)]
+def run_workers(*calls: str) -> list[tuple]:
+  """Returns what the processes of a cluster, each calling a function of this module, print."""
+  with contextlib.ExitStack() as stack:
+    servers = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in calls]
+    workers = [f"localhost:{server.getsockname()[1]}" for server in servers]
   processes = [
     start(
-      "in_a_worker()",
+      call,
       TF_CONFIG=json.dumps(
         {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
       ),
     )
-    for index in range(2)
+    for index, call in enumerate(calls)
   ]
-  one, two = (finish(process) for process in processes)
+  return [finish(process) for process in processes]
+
+
+def two_workers() -> tuple[dict, dict]:
+  one, two = run_workers("in_a_worker()", "in_a_worker()")
   assert one == two
   alone, found = one
   assert found["replicas"] == 2
@@ -257,3 +264,24 @@ def test_the_step_goes_into_a_tpu_program_without_a_host_op():
   assert found["CrossReplicaSum"] == variables + 2 * statistics + sums
   on_the_host = ("PyFunc", "String", "feed")
   assert not [op for op in found if any(word in op for word in on_the_host)]
+
+
+def in_a_worker_from(step: int) -> None:
+  """Prints what the cluster says of processes that go on from these steps."""
+  chosen = strategy.multi_worker(60.0)
+  agreement.require(chosen, 3, data="the same")
+  try:
+    agreement.require(chosen, step, data="the same")
+  except errors.UsageError as error:
+    steps = str(error)
+  try:
+    agreement.require(chosen, 3, data=f"data {step}")
+  except errors.UsageError as error:
+    print(json.dumps([steps, str(error)]))
+
+
+@pytest.mark.slow
+def test_workers_that_would_part_are_all_refused():
+  for steps, data in run_workers("in_a_worker_from(5)", "in_a_worker_from(10)"):
+    assert "go on from different steps: 5, 10" in steps
+    assert "the workers have different data" in data

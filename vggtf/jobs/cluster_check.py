@@ -55,7 +55,7 @@ def run(timeout: float = 600.0) -> None:
   if differences := _differences(server):
     raise errors.UsageError("; ".join(differences))
   if missing:
-    raise cluster.PeerError(
+    raise errors.PeerError(
       f"{found.own} still {missing} after {timeout:g} s; start this check on all hosts at once, "
       "and look at their firewalls"
     )

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 # What a restart mends: lost peers, a stop after a checkpoint, and a kill from outside (memory).
 _MENDED = (
-  cluster.PeerError.exit_code,
+  errors.PeerError.exit_code,
   errors.Preempted.exit_code,
   128 + signal.SIGKILL,
   128 + signal.SIGTERM,
@@ -119,7 +119,7 @@ def _check_same_start(folders: Sequence[str]) -> None:
 
 def _cause(codes: Sequence[int]) -> int:
   """Returns the first code; a later one where the first only tells that a peer was lost."""
-  own = [code for code in codes if code != cluster.PeerError.exit_code]
+  own = [code for code in codes if code != errors.PeerError.exit_code]
   return [*own, *codes, 0][0]
 
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
+from vggtf.training import agreement, checkpoint, hooks, loop, magnitudes, step, stopping
 from vggtf.training import averaging as averages
-from vggtf.training import checkpoint, hooks, loop, magnitudes, step, stopping
 from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def run(
     IntegrityError: a record or every checkpoint is damaged, or the training images end early.
     EnvironmentFault: another process trains in this folder, or the machine cannot do it.
     DivergedError: the loss is not finite; the state is kept apart from the checkpoints.
+    PeerError: another process of the cluster was lost.
     Preempted: a signal asked to stop, and a checkpoint was saved.
   """
   _check_counts(
@@ -138,6 +139,9 @@ def run(
     parts = {"model": net, "optimizer": update, "schedule": rate, "step": done}
     state = tf.train.Checkpoint(**parts, **({"averaging": average} if average else {}))
     first = checkpoints.restore_newest(state) or 0
+    agreement.require(
+      strategy, first, configurations=configuration.text(), data=facts.manifest_sha256
+    )
     if steps == 0:
       checkpoints.save(state, 0)
       _log.info("the net is in %s as it was drawn", folder.checkpoints)
@@ -186,6 +190,11 @@ def run(
         raise errors.EnvironmentFault(
           f"out of memory with batches of {feed.batch_size} images on "
           f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
+        ) from error
+      except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        raise errors.PeerError(
+          "another process of the cluster was lost or does not answer; its own log says why; start "
+          "all of them again"
         ) from error
       except tf.errors.OutOfRangeError as error:
         feed.raise_failure()

@@ -28,12 +28,6 @@ _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": ...}'
 _TASK_EXAMPLE = '"task": {"type": "worker", "index": 0}'
 
 
-class PeerError(errors.VggtfError):
-  """Another task of the cluster is absent, or was lost; started again together, they may go on."""
-
-  exit_code = 7
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
   """A process of the cluster.
