@@ -15,7 +15,7 @@ from vggtf import errors, images, workdir
 from vggtf.evaluators import classification
 from vggtf.jobs import evaluate, export, predict
 from vggtf.predictors import dense
-from vggtf.training import checkpoint
+from vggtf.training.trained import load_model
 
 DENSE = functools.partial(dense.Dense, scale=40, flip=False)
 MEASURE = functools.partial(classification.Classification, predictor=DENSE, split="train")
@@ -63,7 +63,7 @@ def test_evaluation_is_printed_and_kept(trained, data_dir, same_labels, capsys):
   evaluate.run(str(trained), runs.MODEL, same_labels)
   folder = workdir.Workdir(str(trained))
   lines = folder.read_results()[len(before) :]
-  net, _ = checkpoint.load_model(folder, folder.read_facts(), runs.MODEL, "latest")
+  net, _ = load_model(folder, folder.read_facts(), runs.MODEL, "latest")
   expected = MEASURE(net, data_dir)()
   printed = capsys.readouterr().out
   assert [line["metric"] for line in lines] == ["top1_error", "top5_error"]
@@ -137,7 +137,7 @@ def test_prediction_is_what_the_trained_net_says(exported, pictures, capsys):
   assert heading == f"{exported}/export/dense/6 says"
   folder = workdir.Workdir(str(exported))
   facts = folder.read_facts()
-  predictor = DENSE(checkpoint.load_model(folder, facts, runs.MODEL, "latest")[0])
+  predictor = DENSE(load_model(folder, facts, runs.MODEL, "latest")[0])
   expected = []
   for path in pictures:
     view = predictor.prepare(images.decode(tf.constant(path.read_bytes())))

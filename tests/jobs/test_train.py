@@ -21,7 +21,7 @@ from vggtf import errors, workdir
 from vggtf.data import pipeline
 from vggtf.evaluators import classification
 from vggtf.reports import summary
-from vggtf.training import checkpoint
+from vggtf.training import checkpoint, trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -69,7 +69,7 @@ def test_results_are_those_of_the_checkpoints(whole, data_dir):
   lines = folder.read_results()
   found = {(line["step"], line["metric"]): line for line in lines}
   assert sorted(found) == [(s, m) for s in (2, 4, 6) for m in ("top1_error", "top5_error")]
-  net, step = checkpoint.load_model(folder, folder.read_facts(), runs.MODEL, "latest")
+  net, step = trained.load_model(folder, folder.read_facts(), runs.MODEL, "latest")
   assert step == runs.STEPS
   for metric, mean in runs.VALIDATOR(net, data_dir)().items():
     line = found[runs.STEPS, metric]
@@ -139,7 +139,7 @@ def test_a_folder_is_trained_in_by_one_process_and_read_by_any(copy, data_dir):
       errors.EnvironmentFault, match=rf"trained in by pid {os.getpid()} on "
     ) as at:
       runs.run(copy, data_dir, text="a = 2\n", steps=9)
-    _, step = checkpoint.load_model(run, run.read_facts(), runs.MODEL, "latest")
+    _, step = trained.load_model(run, run.read_facts(), runs.MODEL, "latest")
     assert "top-1 error" in summary.text(summary.of_run(run))
   assert (at.value.exit_code, step, runs.steps(copy)) == (5, 6, [3, 6])
   before.pop(run.owner)
@@ -167,7 +167,7 @@ def test_0_steps_save_the_net_as_it_is_drawn(tmp_path, data_dir):
   assert runs.steps(tmp_path / "run") == [0]
   folder = workdir.Workdir(str(tmp_path / "run"))
   facts = folder.read_facts()
-  net, step = checkpoint.load_model(folder, facts, runs.MODEL, "latest")
+  net, step = trained.load_model(folder, facts, runs.MODEL, "latest")
   assert step == 0
   drawn = runs.MODEL(classes=4, mean_rgb=facts.mean_rgb)
   for ours, expected in zip(net.variables, drawn.variables, strict=True):

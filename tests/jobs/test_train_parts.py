@@ -19,7 +19,7 @@ from vggtf.evaluators import classification
 from vggtf.jobs import evaluate, export
 from vggtf.losses import weight_decay
 from vggtf.optimizers import adamw, addons, clip, groups, lars, sgd
-from vggtf.training import averaging, checkpoint
+from vggtf.training import averaging, trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 EMA = functools.partial(averaging.ExponentialMovingAverage, 0.5)
@@ -72,7 +72,7 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(name, data_dir, tmp_path):
 
 def restored(folder, weights):
   folder = workdir.Workdir(str(folder))
-  return checkpoint.load_model(folder, folder.read_facts(), runs.MODEL, "latest", weights)[0]
+  return trained.load_model(folder, folder.read_facts(), runs.MODEL, "latest", weights)[0]
 
 
 class Weighed(classification.Classification):

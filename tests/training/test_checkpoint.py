@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.training import parts
 from vggtf import errors
 from vggtf.optimizers import schedules
-from vggtf.training import checkpoint
+from vggtf.training import checkpoint, restoring
 
 
 class Small(tf.train.Checkpoint):
@@ -218,7 +218,7 @@ def test_checkpoint_of_another_net_is_refused(tmp_path, saved, options, why):
   assert names(tmp_path) == ["step-00000001"]  # sound, so it stays
   if not saved:  # more than the net needs serves the other jobs
     with pytest.raises(errors.IntegrityError, match=expected):
-      checkpoint.restore(tf.train.Checkpoint(model=found), checkpoints.prefix(1), whole=False)
+      restoring.restore(tf.train.Checkpoint(model=found), checkpoints.prefix(1), whole=False)
 
 
 def test_checkpoint_with_more_than_the_net_serves_the_other_jobs_alone(tmp_path):
@@ -227,7 +227,7 @@ def test_checkpoint_with_more_than_the_net_serves_the_other_jobs_alone(tmp_path)
   checkpoints.save(tf.train.Checkpoint(model=net, step=tf.Variable(7)), 7)
   with pytest.raises(errors.IntegrityError, match="another configuration"):
     checkpoints.restore_newest(tf.train.Checkpoint(model=other))
-  checkpoint.restore(tf.train.Checkpoint(model=other), checkpoints.prefix(7), whole=False)
+  restoring.restore(tf.train.Checkpoint(model=other), checkpoints.prefix(7), whole=False)
   for ours, theirs in zip(net.variables, other.variables, strict=True):
     np.testing.assert_array_equal(ours, theirs)
 
@@ -330,7 +330,7 @@ def test_what_training_removes_while_it_is_read_gives_way_to_the_next(three):
     if len(prefixes) == 1:
       checkpoints.save(Small(4), 4)  # and removes 2 and 3
     state = Small()
-    checkpoint.restore(state, prefix)
+    restoring.restore(state, prefix)
     return float(state.value.numpy())
 
   assert checkpoints.read("latest", read) == (4.0, 4)
@@ -392,7 +392,7 @@ def test_a_state_that_diverged_is_kept_whole_and_never_taken_for_a_checkpoint(th
     for name in ("images.txt", DATA, INDEX)
   }
   state = Small()
-  checkpoint.restore(state, str(at / "state"))
+  restoring.restore(state, str(at / "state"))
   assert state.value.numpy() == float("inf")
   assert newest(three) == (3, 3.0)
   assert (checkpoints.find("latest"), checkpoints.find("best")) == (3, 1)

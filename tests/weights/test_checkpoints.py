@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.weights import nets
 from vggtf import errors, weights, workdir
 from vggtf.models import vgg
-from vggtf.training import averaging, checkpoint
+from vggtf.training import averaging, checkpoint, trained
 from vggtf.weights import canonical, checkpoints
 
 
@@ -77,7 +77,7 @@ def test_a_written_run_is_what_its_configuration_builds(tmp_path, config, norm):
     if line.startswith("vgg.VGG.")
   }
   facts = run.read_facts()
-  net, step = checkpoint.load_model(run, facts, lambda **kw: vgg.VGG(**options, **kw), "latest")
+  net, step = trained.load_model(run, facts, lambda **kw: vgg.VGG(**options, **kw), "latest")
   assert step == 0
   batch = nets.images(2, 64)
   np.testing.assert_array_equal(net(batch).logits, expected(batch).logits)

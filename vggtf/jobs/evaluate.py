@@ -7,7 +7,7 @@ from collections.abc import Callable
 from vggtf import contracts, errors
 from vggtf import workdir as workdirs
 from vggtf.reports import summary
-from vggtf.training import averaging, checkpoint
+from vggtf.training import averaging, trained
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
   """
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
-  net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice, weights)
+  net, step = trained.load_model(folder, facts, model, checkpoint_choice, weights)
   data_dir = data_dir or facts.data_dir
   evaluator = evaluator(net, data_dir)
   if tuple(text for _, text in evaluator.labels) != facts.labels:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from vggtf import contracts
 from vggtf import workdir as workdirs
 from vggtf.export import saved_model
-from vggtf.training import checkpoint
+from vggtf.training import trained
 
 
 def run(
@@ -28,5 +28,5 @@ def run(
   """
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
-  net, step = checkpoint.load_model(folder, facts, model, checkpoint_choice, weights)
+  net, step = trained.load_model(folder, facts, model, checkpoint_choice, weights)
   print(saved_model.export(folder.export, net, predictor(net), facts.labels, step))

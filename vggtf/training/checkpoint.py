@@ -25,8 +25,8 @@ from typing import TypeVar
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, workdir
-from vggtf.training import averaging
+from vggtf import errors
+from vggtf.training.restoring import restore
 
 T = TypeVar("T")
 
@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 _COMMIT = "COMMIT.json"
 _ASIDE, _DROPPED = ".writing-", ".removing-"
-_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how tf.train.Checkpoint ends a variable's name
 _CORRUPT = "corrupt"
 
 
@@ -247,111 +246,6 @@ class Checkpoints:
         dropped = self._folder / f"{_DROPPED}{self._path(step).name}"
         os.rename(self._path(step), dropped)  # at once, for whoever reads beside
         shutil.rmtree(dropped)
-
-
-def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None:
-  """Reads a checkpoint into `state`.
-
-  Args:
-    state: what to fill; each of its variables must be in the checkpoint.
-    prefix: `Checkpoints.prefix`.
-    whole: whether the checkpoint must hold nothing else; False for a model without its optimizer.
-
-  Raises:
-    IntegrityError: the checkpoint is of another net or optimizer.
-  """
-  try:
-    status = state.read(prefix)
-    if whole:
-      status.assert_consumed()
-    else:
-      status.assert_existing_objects_matched().expect_partial()
-  except (AssertionError, ValueError) as error:
-    reason = _difference(state, prefix, whole) or " ".join(str(error).split())[:400]
-    raise errors.IntegrityError(
-      f"{prefix} is of another configuration than this run's: {reason}"
-    ) from error
-
-
-def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
-  """Returns which variables a checkpoint lacks, has besides (if `whole`) or has in other shapes."""
-  found = {
-    name.removesuffix(_VARIABLE): tuple(shape)
-    for name, shape in tf.train.list_variables(prefix)
-    if name.endswith(_VARIABLE)
-  }
-  ours = _variables(state)
-  shapes = [
-    f"{name} {found[name]} for {tuple(ours[name].shape)}"
-    for name in sorted(found.keys() & ours.keys())
-    if found[name] != tuple(ours[name].shape)
-  ]
-  kinds = {
-    "it lacks": sorted(ours.keys() - found.keys()),
-    "it has besides": sorted(found.keys() - ours.keys()) if whole else [],
-    "other shapes:": shapes,
-  }
-  return "; ".join(
-    f"{kind} {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    for kind, names in kinds.items()
-    if names
-  )
-
-
-def _variables(state: tf.train.Checkpoint) -> dict[str, tf.Variable]:
-  """Returns the variables by their shortest paths, which is how checkpoints name them."""
-  nodes, seen, variables = [("", state)], {id(state)}, {}
-  for path, node in nodes:
-    for name, child in tf.train.TrackableView.children(node).items():
-      if id(child) not in seen:
-        seen.add(id(child))
-        nodes.append((f"{path}{name}/", child))
-        if isinstance(child, tf.Variable):
-          variables[f"{path}{name}"] = child
-  return variables
-
-
-def load_model(
-  folder: workdir.Workdir,
-  facts: workdir.RunFacts,
-  model: Callable[..., contracts.Model],
-  which: str,
-  weights: str = averaging.RAW,
-) -> tuple[contracts.Model, int]:
-  """Builds the net of a run and fills it from its "latest" or "best" checkpoint.
-
-  Args:
-    folder: the run's.
-    facts: the run's.
-    model: the constructor of its net.
-    which: "latest" or "best".
-    weights: "raw", or "ema" for the averages that a run with `train.run.averaging` keeps.
-
-  Returns:
-    The net and the checkpoint's step.
-
-  Raises:
-    UsageError: an unknown choice, nothing was trained yet, or the run keeps no averages.
-    IntegrityError: the checkpoints are damaged or of another net.
-  """
-  averaging.check_choice("weights", weights)
-
-  def read(prefix: str) -> contracts.Model:
-    net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
-    restore(tf.train.Checkpoint(model=net), prefix, whole=False)
-    if weights == averaging.EMA:
-      if not any(name.startswith("averaging/") for name, _ in tf.train.list_variables(prefix)):
-        raise errors.UsageError(
-          f"weights = 'ema', but {folder.path} was trained without averages; take 'raw', or train "
-          "with --gin_file=gin/with/ema.gin"
-        )
-      averages = averaging.ExponentialMovingAverage()
-      averages.build(net.variables)
-      restore(tf.train.Checkpoint(averaging=averages), prefix, whole=False)
-      averages.assign()
-    return net
-
-  return Checkpoints(folder.checkpoints).read(which, read)
 
 
 def _comparable(error: float | None) -> float | None:

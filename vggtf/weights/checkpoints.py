@@ -42,10 +42,10 @@ def read_run(folder: Path, which: str = "raw", choice: str = "latest") -> canoni
   run = workdir.Workdir(str(folder))
   facts = run.read_facts()
   checkpoints = checkpoint.Checkpoints(run.checkpoints)
-  prefix = checkpoints.prefix(checkpoints.find(choice))
+  tensors, _ = checkpoints.read(choice, lambda prefix: _tensors(prefix, start))
   options = _options(run)
   return canonical.Weights(
-    _tensors(prefix, start),
+    tensors,
     canonical.Facts(
       mean_rgb=tuple(facts.mean_rgb),
       labels=facts.labels,

@@ -1,0 +1,71 @@
+"""A checkpoint's values into variables, and what differs where they do not fit."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vggtf import errors
+
+_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how tf.train.Checkpoint ends a variable's name
+
+
+def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None:
+  """Reads a checkpoint into `state`.
+
+  Args:
+    state: what to fill; each of its variables must be in the checkpoint.
+    prefix: `Checkpoints.prefix`.
+    whole: whether the checkpoint must hold nothing else; False for a model without its optimizer.
+
+  Raises:
+    IntegrityError: the checkpoint is of another net or optimizer.
+  """
+  try:
+    status = state.read(prefix)
+    if whole:
+      status.assert_consumed()
+    else:
+      status.assert_existing_objects_matched().expect_partial()
+  except (AssertionError, ValueError) as error:
+    reason = _difference(state, prefix, whole) or " ".join(str(error).split())[:400]
+    raise errors.IntegrityError(
+      f"{prefix} is of another configuration than this run's: {reason}"
+    ) from error
+
+
+def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
+  """Returns which variables a checkpoint lacks, has besides (if `whole`) or has in other shapes."""
+  found = {
+    name.removesuffix(_VARIABLE): tuple(shape)
+    for name, shape in tf.train.list_variables(prefix)
+    if name.endswith(_VARIABLE)
+  }
+  ours = _variables(state)
+  shapes = [
+    f"{name} {found[name]} for {tuple(ours[name].shape)}"
+    for name in sorted(found.keys() & ours.keys())
+    if found[name] != tuple(ours[name].shape)
+  ]
+  kinds = {
+    "it lacks": sorted(ours.keys() - found.keys()),
+    "it has besides": sorted(found.keys() - ours.keys()) if whole else [],
+    "other shapes:": shapes,
+  }
+  return "; ".join(
+    f"{kind} {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    for kind, names in kinds.items()
+    if names
+  )
+
+
+def _variables(state: tf.train.Checkpoint) -> dict[str, tf.Variable]:
+  """Returns the variables by their shortest paths, which is how checkpoints name them."""
+  nodes, seen, variables = [("", state)], {id(state)}, {}
+  for path, node in nodes:
+    for name, child in tf.train.TrackableView.children(node).items():
+      if id(child) not in seen:
+        seen.add(id(child))
+        nodes.append((f"{path}{name}/", child))
+        if isinstance(child, tf.Variable):
+          variables[f"{path}{name}"] = child
+  return variables
