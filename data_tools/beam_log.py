@@ -23,6 +23,10 @@ def print_nothing():
   sdk_worker.print = lambda *_, **__: None
 
 
+# What still drops the words of a failed run's last threads; the next run begins without.
+_left: list[tuple[logging.Handler, Callable[[logging.LogRecord], bool]]] = []
+
+
 class HeldErrors:
   """Keeps errors back that a runner logs, until it is known whether its exception says it all."""
 
@@ -33,15 +37,18 @@ class HeldErrors:
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
     """Keeps errors back while the block runs, and shows them at its end but for `forget`."""
+    _remove(_left)
+    _left.clear()
     filters = [(handler, self._make_filter(handler)) for handler in logging.root.handlers]
     for handler, filter_ in filters:
       handler.addFilter(filter_)
     try:
       yield
     finally:
-      if not self._forgotten:
-        for handler, filter_ in filters:
-          handler.removeFilter(filter_)
+      if self._forgotten:
+        _left.extend(filters)
+      else:
+        _remove(filters)
         for handler, record in self._held:
           handler.handle(record)
 
@@ -59,3 +66,8 @@ class HeldErrors:
       return False
 
     return show
+
+
+def _remove(filters):
+  for handler, filter_ in filters:
+    handler.removeFilter(filter_)

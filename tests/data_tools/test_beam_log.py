@@ -21,3 +21,14 @@ def test_held_errors_are_shown_or_forgotten(caplog):
   log.error("said by a thread that was still at work")
   assert caplog.messages == []
   assert len(logging.root.handlers) == before
+
+
+def test_next_run_is_heard_again(caplog):
+  log = logging.getLogger("apache_beam.runners.common")
+  first, second = beam_log.HeldErrors(), beam_log.HeldErrors()
+  with first.hold():
+    first.forget()
+  log.error("said by a thread of the first")
+  with second.hold():
+    log.error("said by the second")
+  assert caplog.messages == ["said by the second"]
