@@ -22,7 +22,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from data_tools import malloc, pixels, renditions
+from data_tools import pixels, renditions
+from vggtf import malloc
 
 _LENGTH = struct.Struct("<I")
 

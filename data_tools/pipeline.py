@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from data_tools import malloc, parts, progress, publication, sharding
+from data_tools import parts, progress, publication, sharding
 from data_tools.conversion import convert_shard
 from data_tools.decoder import Decoder
 from data_tools.job import Job
@@ -21,7 +21,7 @@ from data_tools.members import Members
 from data_tools.options import Options
 from data_tools.renditions import Wanted
 from data_tools.source import Annotation, Item, Source
-from vggtf import errors
+from vggtf import errors, malloc
 
 _Key = tuple[str, int]  # split and number of a shard
 

@@ -1,16 +1,14 @@
 """Where a run computes: constructors of tf.distribute strategies, for gin to bind."""
 
-import ctypes
 import logging
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from vggtf import errors
+from vggtf import errors, malloc
 from vggtf.training import cluster
 
 _log = logging.getLogger(__name__)
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def one_device(device: str | None = None) -> tf.distribute.Strategy:
@@ -116,17 +114,9 @@ def distribute(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> It
   # Not distribute_datasets_from_function, which would give each replica a whole batch.
   dataset = dataset.map(lambda batch: batch._replace(id=()))  # a TPU takes no strings
   iterator = iter(strategy.experimental_distribute_dataset(dataset))
-  _keep_freed_memory()
+  malloc.keep_freed_memory()
   return iterator
 
 
 def _logical_devices() -> list[str]:
   return [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
-
-
-def _keep_freed_memory() -> None:
-  """Sets glibc's malloc to where its own adaptation ends; does nothing where it is another."""
-  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if mallopt:
-    mallopt(_MMAP_THRESHOLD, 32 << 20)
-    mallopt(_TRIM_THRESHOLD, 64 << 20)

@@ -2,7 +2,7 @@
 
 import resource
 
-from data_tools import malloc
+from vggtf import malloc
 
 SIZE = 3 << 20
 
