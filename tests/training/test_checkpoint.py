@@ -159,6 +159,29 @@ def test_nothing_saved_means_step_0(tmp_path):
     checkpoint.Checkpoints(tmp_path).find("latest")
 
 
+def test_an_older_one_can_be_restored_and_those_after_it_are_out_of_the_way(three, caplog):
+  """M5: workers go on from the newest step that all of them have."""
+  checkpoint.Checkpoints(three, keep=9).save(Small(4), 4)
+  flip_bit(three / "step-00000002" / DATA)
+  flip_bit(three / "step-00000004" / DATA)
+  checkpoints, state = checkpoint.Checkpoints(three), Small(-1)
+  assert checkpoints.sound_steps() == [1, 3]
+  checkpoints.restore(state, 1)
+  assert float(state.value.numpy()) == 1.0
+  assert names(three) == ["ahead", "corrupt", "step-00000001"]
+  assert [name.rpartition("-")[0] for name in names(three / "ahead")] == ["step-00000003"]
+  assert [name.rpartition("-")[0] for name in names(three / "corrupt")] == [
+    "step-00000002",
+    "step-00000004",
+  ]
+  assert str(three / "ahead") in caplog.text
+  assert newest(three) == (1, 1.0)
+
+
+def test_there_are_no_sound_ones_where_nothing_was_saved(tmp_path):
+  assert checkpoint.Checkpoints(tmp_path).sound_steps() == []
+
+
 def test_remains_of_an_interrupted_write_are_swept_and_never_read(three, caplog):
   shutil.copytree(three / "step-00000003", three / ".writing-step-00000004")
   (three / ".writing-step-00000005").mkdir()

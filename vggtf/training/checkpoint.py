@@ -19,7 +19,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 _COMMIT = "COMMIT.json"
 _ASIDE, _DROPPED = ".writing-", ".removing-"
-_CORRUPT = "corrupt"
+_CORRUPT, _AHEAD = "corrupt", "ahead"
 
 
 class Checkpoints:
@@ -117,22 +117,49 @@ class Checkpoints:
     Raises:
       IntegrityError: there are checkpoints, but none is sound, or it is of another configuration.
     """
+    step = next(self._sound(), None)
+    if step is not None:
+      self.restore(state, step)
+    return step
+
+  def sound_steps(self) -> list[int]:
+    """Returns the steps of all sound checkpoints in ascending order; sweeps as `restore_newest`.
+
+    Raises:
+      IntegrityError: there are checkpoints, but none is sound.
+    """
+    return sorted(self._sound())
+
+  def restore(self, state: tf.train.Checkpoint, step: int) -> None:
+    """Restores the sound checkpoint of `step` for going on with training from there.
+
+    Newer ones are out of the way of those that are saved next: damaged ones in corrupt/, sound ones
+    in ahead/.
+
+    Raises:
+      IntegrityError: it is of another configuration.
+    """
+    restore(state, self.prefix(step))
+    for newer in self._steps():
+      if newer > step:
+        self._set_aside(newer, _CORRUPT if self._problem(newer) else _AHEAD)
+
+  def _sound(self) -> Iterator[int]:
+    """Yields the steps of the sound checkpoints, the newest first; raises where there is none."""
     self._sweep()
-    damaged = []
-    for step in reversed(self._steps()):
+    steps, damaged = self._steps(), 0
+    for step in reversed(steps):
       problem = self._problem(step)
       if problem is None:
-        restore(state, self.prefix(step))
-        self._set_aside(damaged)
-        return step
-      _log.warning("checkpoint of step %d is damaged (%s)", step, problem)
-      damaged.append(step)
-    if damaged:  # they stay where they are, so that the next start does not begin at step 0
+        yield step
+      else:
+        _log.warning("checkpoint of step %d is damaged (%s)", step, problem)
+        damaged += 1
+    if steps and damaged == len(steps):  # they stay, so that the next start is not at step 0
       raise errors.IntegrityError(
         f"every checkpoint in {self._folder} is damaged; restore one from a copy, or start again "
         "in another --workdir"
       )
-    return None
 
   def any(self) -> bool:
     """Returns whether there are checkpoints, sound or not."""
@@ -209,14 +236,13 @@ class Checkpoints:
       names = ", ".join(sorted(path.name for path in remains))
       _log.warning("removed what a killed run left, %s: %s bytes freed", names, f"{freed:,}")
 
-  def _set_aside(self, damaged: list[int]) -> None:
-    """Moves checkpoints out of the way of those that are saved next, for whoever wants to look."""
-    for step in damaged:
-      name = self._path(step).name
-      kept = self._folder / _CORRUPT / f"{name}-{time.time_ns()}"
-      kept.parent.mkdir(exist_ok=True)
-      os.rename(self._path(step), kept)
-      _log.warning("moved the damaged %s to %s", name, kept)
+  def _set_aside(self, step: int, folder: str) -> None:
+    """Moves a checkpoint to a folder beside, for whoever wants to look."""
+    name = self._path(step).name
+    kept = self._folder / folder / f"{name}-{time.time_ns()}"
+    kept.parent.mkdir(exist_ok=True)
+    os.rename(self._path(step), kept)
+    _log.warning("moved %s out of the way, to %s", name, kept)
 
   def _error(self, step: int) -> float | None:
     try:
