@@ -111,8 +111,12 @@ class Feed(Protocol):
 
   batch_size: int
 
-  def batches(self, first_step: int) -> tf.data.Dataset:
-    """Returns a data set of `Batch`, that of step `first_step` first."""
+  def batches(self, first_step: int, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Returns a data set of `Batch`, that of step `first_step` first.
+
+    Every global batch is cut into `workers` equal parts, in order, and part `worker` is returned. A
+    run in one process gives `first_step` alone.
+    """
 
   def raise_failure(self) -> None:
     """Raises what went wrong in reading, where TensorFlow hides it; else does nothing."""
@@ -145,8 +149,16 @@ class Predictor(Protocol):
   Its constructor takes the model first. The object that is evaluated is the one that is exported.
 
   name: short, also a folder name: "dense", "centre".
-  scale: smallest side, in pixels, that it wants images rescaled to.
+  scale: smallest side, in pixels, that it wants images rescaled to; the middle one of several.
   fixed_size: whether all prepared images have one shape, so that they can share any batch.
+
+  One that looks at several scales has also
+    scales: all of them, in order.
+  and one that may be a part of a `predictors.mean.Mean`
+    model: the net. sees: a word for what `prepare` returns, the same for those that see the same.
+  One that is a mean itself has also
+    members: all whose answers it computes on the way, itself the last.
+    each(views): returns the posteriors of each of them, in that order.
   """
 
   name: str

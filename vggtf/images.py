@@ -4,9 +4,14 @@ Everything that the evaluation does to a picture is here, so that the exported S
 these ops in its graph, sees the pixels that were measured.
 """
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from vggtf import schema
+
+# A decoded picture, or one for each scale that it will be brought to, which stored sets have.
+Picture = tf.Tensor | Mapping[int, tf.Tensor]
 
 # libjpeg's accurate integer DCT; TensorFlow's default is up to 3 levels from other decoders.
 _DCT = "INTEGER_ACCURATE"
@@ -23,11 +28,13 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
   return tf.io.decode_jpeg(encoded, channels=3, dct_method=_DCT)
 
 
-def rescale(image: tf.Tensor, scale: int) -> tf.Tensor:
+def rescale(image: Picture, scale: int) -> tf.Tensor:
   """Returns uint8 [H', W', 3], isotropically rescaled to smallest side `scale` (section 3.1).
 
   Cubic, antialiased, rounded to levels; a picture of that scale already comes back unchanged.
   """
+  if isinstance(image, Mapping):
+    image = image[scale]
   size = tf.shape(image, out_type=tf.int64)[:2]
   shortest = tf.reduce_min(size)
 

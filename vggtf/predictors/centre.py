@@ -1,11 +1,14 @@
 """The centre crop: one view an image, as most other systems are measured."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from vggtf import contracts, errors, images
+from vggtf import contracts, images
+from vggtf.predictors import scales as scales_
 
 
-class Centre:
+class Centre(tf.Module):
   """Rescales an image to smallest side `scale` and classifies its centre.
 
   Args:
@@ -18,24 +21,29 @@ class Centre:
   fixed_size = True
 
   def __init__(self, model: contracts.Model, scale: int = 256, flip: bool = False):
-    if scale < model.input_size:
-      raise errors.UsageError(
-        f"Centre.scale = {scale} is smaller than the net's input of {model.input_size} pixels"
-      )
-    self.scale = scale
-    self._model, self._flip = model, flip
+    super().__init__()
+    self.model, self.scale = model, scales_.check("Centre.scale", scale, model)
+    self._flip = flip
 
-  def prepare(self, image: tf.Tensor) -> tf.Tensor:
+  @property
+  def scales(self) -> tuple[int, ...]:
+    return (self.scale,)
+
+  @property
+  def sees(self) -> str:
+    return f"centre_{self.model.input_size}_of_{self.scale}"
+
+  def prepare(self, image: images.Picture) -> tf.Tensor:
     """Returns the uint8 [input_size, input_size, 3] centre of an image."""
-    return images.crop_centre(images.rescale(image, self.scale), self._model.input_size)
+    return images.crop_centre(images.rescale(image, self.scale), self.model.input_size)
 
   def __call__(self, views: tf.Tensor) -> tf.Tensor:
     """Returns float32 [N, classes] posteriors."""
-    posteriors = tf.nn.softmax(self._model(views).logits)
-    if self._flip:
-      posteriors = (posteriors + tf.nn.softmax(self._model(images.flip(views)).logits)) / 2
-    return posteriors
+    if not self._flip:
+      return tf.nn.softmax(self.model(views).logits)
+    both = tf.concat([views, images.flip(views)], axis=0)
+    return tf.add_n(tf.split(tf.nn.softmax(self.model(both).logits), 2)) / 2
 
-  def describe(self) -> str:
+  def describe(self, scales: Sequence[int] = ()) -> str:
     flipped = ", flip" if self._flip else ""
-    return f"centre {self._model.input_size} of {self.scale}{flipped}"
+    return f"centre {self.model.input_size} of {scales_.spell(scales or self.scales)}{flipped}"

@@ -1,11 +1,14 @@
 """Dense evaluation (section 3.2): the net as a convolution over the whole, uncropped image."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from vggtf import contracts, errors, images
+from vggtf.predictors import scales as scales_
 
 
-class Dense:
+class Dense(tf.Module):
   """Applies the fully-convolutional net to the whole image at smallest side `scale` (Q).
 
   The class-score map is averaged over space, then comes the softmax; the posteriors of the image
@@ -25,31 +28,35 @@ class Dense:
   def __init__(
     self, model: contracts.Model, scale: int = 256, flip: bool = True, average: str = "scores"
   ):
-    if scale < model.input_size:
-      raise errors.UsageError(
-        f"Dense.scale = {scale} is smaller than the net's input of {model.input_size} pixels"
-      )
-    self.scale = scale
-    self._model, self._flip, self._average = model, flip, average
-    self._mean = errors.choose("Dense.average", average, _AVERAGES)
+    super().__init__()
+    self.model, self.scale = model, scales_.check("Dense.scale", scale, model)
+    self._flip, self._average = flip, average
+    errors.choose("Dense.average", average, _AVERAGES)
 
-  def prepare(self, image: tf.Tensor) -> tf.Tensor:
+  @property
+  def scales(self) -> tuple[int, ...]:
+    return (self.scale,)
+
+  @property
+  def sees(self) -> str:
+    return f"whole_{self.scale}"
+
+  def prepare(self, image: images.Picture) -> tf.Tensor:
     """Returns the whole image, uint8 [h, w, 3], its smallest side `scale`."""
     return images.rescale(image, self.scale)
 
   def __call__(self, views: tf.Tensor) -> tf.Tensor:
     """Returns float32 [N, classes] posteriors of images of one size."""
-    posteriors = self._posteriors(views)
-    if self._flip:
-      posteriors = (posteriors + self._posteriors(images.flip(views))) / 2
-    return posteriors
+    mean = _AVERAGES[self._average]
+    if not self._flip:
+      return mean(self.model.score_map(views))
+    both = tf.concat([views, images.flip(views)], axis=0)
+    return tf.add_n(tf.split(mean(self.model.score_map(both)), 2)) / 2
 
-  def describe(self) -> str:
+  def describe(self, scales: Sequence[int] = ()) -> str:
     flipped = ", flip" if self._flip else ""
-    return f"dense Q={self.scale}, mean of {self._average}{flipped}"
-
-  def _posteriors(self, views: tf.Tensor) -> tf.Tensor:
-    return self._mean(self._model.score_map(views))
+    spelt = scales_.spell(scales or self.scales)
+    return f"dense Q={spelt}, mean of {self._average}{flipped}"
 
 
 _AVERAGES = {

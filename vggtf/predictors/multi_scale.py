@@ -1,0 +1,44 @@
+"""Multi-scale evaluation (section 4.2): the mean of the posteriors at several Q."""
+
+from collections.abc import Callable, Sequence
+
+from vggtf import contracts, errors
+from vggtf.predictors import mean
+
+_SPREAD = 32  # section 4.2: Q = {S - 32, S, S + 32} for a net trained at fixed S
+
+
+class MultiScale(mean.Mean):
+  """A predictor at several scales, averaged.
+
+  Args:
+    model: the net.
+    predictor: constructor of what is averaged, called with the net and each `scale`.
+    scales: the Q, pixels; None for the paper's, from the S that the net was trained at:
+      {S - 32, S, S + 32}, or {S_min, 0.5 (S_min + S_max), S_max} where S was jittered.
+  """
+
+  def __init__(
+    self,
+    model: contracts.Model,
+    predictor: Callable[..., contracts.Predictor],
+    scales: Sequence[int] | None = None,
+  ):
+    parts = [predictor(model, scale=scale) for scale in scales or _of_the_paper(model)]
+    self._average(f"multi_scale_{parts[0].name}", parts)
+
+  def describe(self) -> str:
+    return self.parts[0].describe(self.scales)
+
+
+def _of_the_paper(model: contracts.Model) -> tuple[int, int, int]:
+  source = getattr(model, "source", None)
+  if source is None or source.trained_at is None:
+    raise errors.UsageError(
+      "MultiScale.scales is not bound, and at which S the net was trained is not known: bind them, "
+      "such as --gin_param='MultiScale.scales = (256, 384, 512)'"
+    )
+  smallest, largest = source.trained_at
+  if smallest == largest:
+    return smallest - _SPREAD, smallest, smallest + _SPREAD
+  return smallest, (smallest + largest) // 2, largest
