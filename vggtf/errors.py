@@ -4,11 +4,12 @@ A message says what was given, what was expected, and the cure. Anything else th
 of ours: it keeps its traceback and exits with 1.
 """
 
+import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -94,6 +95,17 @@ def run_command(command: Callable[[], int | None]) -> int:
     return _report(error, EnvironmentFault.exit_code)
   except KeyboardInterrupt:
     return 128 + signal.SIGINT
+
+
+def end_at_once(error: VggtfError) -> NoReturn:
+  """Ends the process from any thread, for the main one may be stuck.
+
+  On stderr are the stacks of all threads, and the error after them.
+  """
+  faulthandler.dump_traceback(2)
+  code = _report(error, error.exit_code)
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def _report(error: Exception, code: int) -> int:

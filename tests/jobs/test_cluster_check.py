@@ -12,6 +12,7 @@ import pytest
 from tests import commands
 from vggtf import errors
 from vggtf.jobs import cluster_check
+from vggtf.training import meeting
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_two_of_different_versions_both_fail(ports):
 
 def test_who_does_not_come_is_waited_for_and_named(ports, monkeypatch, caplog):
   monkeypatch.setenv("TF_CONFIG", config(ports))
-  monkeypatch.setattr(cluster_check, "_TELL_EVERY", 0.3)
+  monkeypatch.setattr(meeting, "_TELL_EVERY", 0.3)
   with (
     caplog.at_level("INFO", "vggtf"),
     pytest.raises(errors.PeerError, match=rf"waits for worker 1 \(127.0.0.1:{ports[1]}\) after"),
@@ -108,7 +109,7 @@ def _answer(server, answer: bytes) -> None:
 
 def test_two_processes_with_one_index_are_found(ports, monkeypatch):
   monkeypatch.setenv("TF_CONFIG", config(ports))
-  begin = cluster_check._meet
+  begin = meeting._wait
 
   def meet(found, server, timeout):
     for process in "ab":
@@ -118,7 +119,7 @@ def test_two_processes_with_one_index_are_found(ports, monkeypatch):
         assert json.loads(connection.makefile().readline())["task"] == "worker 0"
     return begin(found, server, 0.5)
 
-  monkeypatch.setattr(cluster_check, "_meet", meet)
+  monkeypatch.setattr(meeting, "_wait", meet)
   with pytest.raises(errors.UsageError, match=r"^two processes are worker 1: give each its own"):
     cluster_check.run()
 
@@ -142,7 +143,7 @@ def test_without_tf_config(monkeypatch):
 def test_a_public_address_is_warned_of(monkeypatch, caplog):
   text = config([1, 2]).replace("127.0.0.1:2", "8.8.8.8:2")
   monkeypatch.setenv("TF_CONFIG", text)
-  monkeypatch.setattr(cluster_check, "_listening", lambda found: 1 / 0)  # the network stays unused
+  monkeypatch.setattr(meeting, "_listening", lambda found: 1 / 0)  # the network stays unused
   with pytest.raises(ZeroDivisionError):
     cluster_check.run()
   assert caplog.messages[0].startswith("worker 1 (8.8.8.8:2) is at the public address 8.8.8.8")
