@@ -91,7 +91,7 @@ class Peers:
     """
     self._turn += 1
     if self._rank == 0:
-      self._take(0, self._turn, value)
+      self._take(0, self._turn, json.loads(json.dumps(value)))  # as the others' arrive
     else:
       self._tell(["value", self._turn, value])
     with self._changed:
