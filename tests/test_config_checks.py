@@ -69,7 +69,7 @@ def test_all_is_told_at_once(tmp_path):
     "SCHEDULE = @schedules.Steps\nschedules.Steps.boundaries = [1, 2]",
     "vgg.VGG.initializer = @initializers.He()",
     "vgg.VGG.norm = None",
-    "train.run.jit_compile = 'auto'",
+    "from vggtf.training import step\nstep.TrainStep.jit_compile = 'auto'",
     "RATE = 0.5\nvgg.VGG.dropout = %RATE",
     "SCHEDULE = @slow/schedules.Plateau\nslow/schedules.Plateau.initial = 0.1",
   ],

@@ -14,7 +14,7 @@ from vggtf.models import vgg
 from vggtf.nn import initializers
 from vggtf.optimizers import schedules, sgd
 from vggtf.predictors import centre
-from vggtf.training import strategy
+from vggtf.training import step, strategy
 
 STEPS = 6
 MODEL = functools.partial(
@@ -57,6 +57,7 @@ def run(workdir, data_dir, text="a = 1\nb = 2\n", rate=1e-3, **changes) -> None:
     "feed": FEED,
     "evaluator": VALIDATOR,
     "strategy": strategy.one_device,
+    "step": step.TrainStep,
     "steps": STEPS,
     "evaluate_every": 2,
     "checkpoint_every": 3,

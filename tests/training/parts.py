@@ -66,8 +66,8 @@ def build(
     done,
     BATCH,
     5,
-    jit_compile,
     averages,
+    jit_compile,
     slices,
   )
   state = tf.train.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, step=done)

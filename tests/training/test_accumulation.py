@@ -64,5 +64,7 @@ def test_a_slice_normalises_by_its_own_statistics():
 
 @pytest.mark.parametrize("slices", [0, -2, 3, 16])
 def test_slices_of_unequal_size_are_refused(slices):
-  with pytest.raises(errors.UsageError, match=rf"accumulate = {slices}: expected a divisor of 8"):
+  with pytest.raises(
+    errors.UsageError, match=rf"TrainStep.slices = {slices}: expected a divisor of 8"
+  ):
     parts.build(slices=slices)

@@ -104,7 +104,8 @@ def test_steps_are_those_of_torch_in_float64(taken, request):
     found = taken.scalars[index]
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-      assert found[name] == pytest.approx(value, rel=2e-5), (name, index)
+      # float32 rounding over four steps; with norms 3e-5.
+      assert found[name] == pytest.approx(value, rel=1e-4), (name, index)
 
   assert ours.done.numpy() == STEPS
   for layer, theirs in zip(
@@ -112,11 +113,11 @@ def test_steps_are_those_of_torch_in_float64(taken, request):
   ):
     before = torch_vgg.to_torch(drawn[f"vgg/{layer.weights.name}"], theirs)
     expected = theirs.weight.detach().numpy()
-    # float32 convolutions: 4e-6 to 1.5e-5, by the processor's kernels.
-    assert distance(torch_vgg.to_torch(layer.weights.numpy(), theirs), expected) < 3e-5
+    # float32: 4e-6 to 1.5e-5 by the processor's kernels, 5e-5 with norms.
+    assert distance(torch_vgg.to_torch(layer.weights.numpy(), theirs), expected) < 1e-4
     # The change is compared too: it is small beside the weights.
     change = torch_vgg.to_torch(layer.weights.numpy(), theirs) - before
-    assert distance(change, expected - before) < 2e-3
+    assert distance(change, expected - before) < (1e-2 if norm else 2e-3)
     if not norm:  # a norm takes the mean away, so the gradient of a bias before it is rounding
       assert distance(layer.biases.numpy(), theirs.bias.detach().numpy()) < 2e-3
   assert len(ours.net.norms) == len(by_hand.norms()) == (8 if norm else 0)
@@ -197,7 +198,7 @@ def test_batch_that_replicas_cannot_share_is_refused():
 
   ours = (OfThree(), None, None, None, None, None, None)
   with pytest.raises(errors.UsageError, match=r"batch_size = 8 .* among 3 replicas: .* multiple"):
-    step.TrainStep(*ours, batch_size=8, seed=0, jit_compile=False)
+    step.TrainStep(*ours, batch_size=8, seed=0)
 
 
 @pytest.mark.parametrize("head", ["box", "features"])

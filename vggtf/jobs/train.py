@@ -14,8 +14,9 @@ import tensorflow as tf
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
-from vggtf.training import agreement, checkpoint, hooks, loop, magnitudes, step, stopping
+from vggtf.training import agreement, checkpoint, hooks, loop, magnitudes, stopping
 from vggtf.training import averaging as averages
+from vggtf.training import step as training_step
 from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
@@ -33,20 +34,19 @@ def run(
   feed: Callable[..., contracts.Feed],
   evaluator: Callable[[contracts.Model, str], contracts.Evaluator],
   strategy: Callable[[], tf.distribute.Strategy],
+  step: Callable[..., training_step.TrainStep],
   steps: int,
   evaluate_every: int,
   checkpoint_every: int,
   log_every: int = 50,
   steps_per_call: int = 50,
   keep_checkpoints: int = 3,
-  jit_compile: bool | str = "auto",
   seed: int = 0,
   allow_config_change: bool = False,
   initial: Callable[[contracts.Model], str] | None = None,
   averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
   weights: str = "raw",
   report_magnitudes: bool = True,
-  accumulate: int = 1,
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -62,13 +62,13 @@ def run(
     feed: the training batches; called with `data_dir`, `side` and `seed`.
     evaluator: measures the validation error; called with the net and `data_dir`.
     strategy: where it all runs.
+    step: makes a step of these parts.
     steps: how long to train; 0 saves the net as it is drawn.
     evaluate_every: steps between validations; a plateau schedule hears of each.
     checkpoint_every: steps between checkpoints.
     log_every: steps between lines on the console and points in TensorBoard.
     steps_per_call: how many steps run at most before the host looks again, for a signal too.
     keep_checkpoints: how many of the newest are kept, beside the best.
-    jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU).
     seed: of the images' order and views, and of dropout.
     allow_config_change: whether to resume although the configuration is another.
     initial: gives a net that was just drawn other weights, such as those of a trained one, and
@@ -77,8 +77,6 @@ def run(
     averaging: of the weights over the steps; None keeps no averages.
     weights: whose validation error is measured: "raw", or "ema" for the averages.
     report_magnitudes: whether activations and gradients are measured before the first step.
-    accumulate: in how many slices a device computes its part of a batch, one after another: the
-      same steps in less memory; batch norm's statistics are then a slice's.
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
@@ -120,19 +118,8 @@ def run(
     loss = loss()
     feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
     evaluator = evaluator(net, data_dir)
-    take_steps = step.TrainStep(
-      strategy,
-      net,
-      loss,
-      decay,
-      update,
-      rate,
-      done,
-      feed.batch_size,
-      seed,
-      step.compiles(jit_compile),
-      average,
-      accumulate,
+    take_steps = step(
+      strategy, net, loss, decay, update, rate, done, feed.batch_size, seed, average
     )
     workdirs.write_text(folder.operative_config, configuration.operative_text())
 

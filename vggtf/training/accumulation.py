@@ -31,7 +31,7 @@ def in_slices(compute: Compute, slices: int, examples: int) -> Compute:
   """
   if slices < 1 or examples % slices:
     raise errors.UsageError(
-      f"train.run.accumulate = {slices}: expected a divisor of {examples}, the images of a "
+      f"TrainStep.slices = {slices}: expected a divisor of {examples}, the images of a "
       "batch on one replica"
     )
   if slices == 1:

@@ -25,7 +25,9 @@ def compiles(jit_compile: bool | str) -> bool:
   if jit_compile == "auto":
     return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
   if not isinstance(jit_compile, bool):
-    raise errors.UsageError(f"jit_compile = {jit_compile!r}: expected True, False or 'auto'")
+    raise errors.UsageError(
+      f"TrainStep.jit_compile = {jit_compile!r}: expected True, False or 'auto'"
+    )
   return jit_compile
 
 
@@ -42,12 +44,14 @@ class TrainStep:
     step: int64 variable, the steps done.
     batch_size: images of a global batch.
     seed: of the dropout masks, with the step.
-    jit_compile: whether XLA compiles the gradients.
     averaging: follows the model's variables; built for all of them.
-    slices: of a replica's batch, computed one after another (accumulation.py).
+    jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU).
+    slices: in how many a replica computes its part of a batch, one after another: the same steps
+      in less memory; batch norm's statistics are then a slice's (accumulation.py).
 
   Raises:
-    UsageError: replicas or slices cannot share a batch in equal parts.
+    UsageError: replicas or slices cannot share a batch in equal parts, or an option has no such
+      value.
   """
 
   def __init__(
@@ -61,8 +65,8 @@ class TrainStep:
     step: tf.Variable,
     batch_size: int,
     seed: int,
-    jit_compile: bool,
     averaging: averages.ExponentialMovingAverage | None = None,
+    jit_compile: bool | str = "auto",
     slices: int = 1,
   ):
     replicas = strategy.num_replicas_in_sync
@@ -78,7 +82,7 @@ class TrainStep:
     self._variables = model.trainable_variables
     self._updated: list[tf.Variable] = []  # by layers that keep statistics; known once traced
     compute = accumulation.in_slices(self._compute, slices, batch_size // replicas)
-    self._gradients = tf.function(compute, jit_compile=True) if jit_compile else compute
+    self._gradients = tf.function(compute, jit_compile=True) if compiles(jit_compile) else compute
     self._run = tf.function(self._run_steps)
 
   def __call__(self, batches: Iterator, count: int) -> dict[str, float]:
