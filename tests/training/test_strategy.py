@@ -253,7 +253,7 @@ def test_the_step_goes_into_a_tpu_program_without_a_host_op():
     spread = [
       tpu.experimental_distribute_values_from_function(lambda _, one=one: one) for one in part
     ]
-    ours.take._one_step(iter([type(batch)(*spread, id=())]))
+    ours.take.take_one(iter([type(batch)(*spread, id=())]))
   nodes = list(graph.as_graph_def().node)
   for function in graph.as_graph_def().library.function:
     nodes += function.node_def

@@ -104,12 +104,13 @@ class TrainStep:
 
   def _run_steps(self, batches, count: tf.Tensor):
     # One step outside the loop gives the sums their structure.
-    sums = self._one_step(batches)
+    sums = self.take_one(batches)
     for _ in tf.range(count - 1):
-      sums = tf.nest.map_structure(tf.add, sums, self._one_step(batches))
+      sums = tf.nest.map_structure(tf.add, sums, self.take_one(batches))
     return sums, self._schedule(self._step - 1)
 
-  def _one_step(self, batches) -> dict[str, tf.Tensor]:
+  def take_one(self, batches: Iterator) -> dict[str, tf.Tensor]:
+    """Takes one step inside a tf.function, and returns its sums over the global batch."""
     sums = self._strategy.run(self._replica_step, args=(next(batches),))
     self._step.assign_add(1)
     return tf.nest.map_structure(lambda s: self._strategy.experimental_local_results(s)[0], sums)
