@@ -1,18 +1,13 @@
 """A folder that appears whole or not at all."""
 
 import contextlib
-import datetime
 import fcntl
-import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 
 from data_tools import storage
-from vggtf import errors
-
-_OWNER = "owner.json"
+from vggtf import errors, owner
 
 
 def _never(folder: str) -> bool:
@@ -76,7 +71,7 @@ def stage(
     try:
       yield incomplete
       _check_free(output, sign, overwrite)
-      os.remove(os.path.join(incomplete, _OWNER))
+      os.remove(os.path.join(incomplete, owner.NAME))
     except BaseException:
       if not is_valuable(incomplete):
         shutil.rmtree(incomplete, ignore_errors=True)
@@ -105,17 +100,17 @@ def stage_remote(output: str, resume: bool = False) -> Iterator[str]:
     UsageError: it holds something, and not what a broken-off run has left for `resume`.
     OSError: the bucket's refusal.
   """
-  owner = storage.join(output, _OWNER)
-  found = {path for path, _ in storage.list_files(output)}
-  if found and not (resume and _OWNER in found):
-    cure = "go on with --resume" if _OWNER in found else "choose another folder"
+  path = storage.join(output, owner.NAME)
+  found = {name for name, _ in storage.list_files(output)}
+  if found and not (resume and owner.NAME in found):
+    cure = "go on with --resume" if owner.NAME in found else "choose another folder"
     raise errors.UsageError(
-      f"--output={output} is not empty{_describe_owner(owner)}; {cure} (nothing in a bucket is "
+      f"--output={output} is not empty{_describe_owner(path)}; {cure} (nothing in a bucket is "
       "replaced: it cannot be done in one step)"
     )
-  storage.write_file(owner, _make_owner())
+  storage.write_file(path, owner.write().encode())
   yield output
-  storage.remove_files([owner])
+  storage.remove_files([path])
 
 
 def _check_free(output: str, sign: str, overwrite: bool):
@@ -149,13 +144,13 @@ def _claim(incomplete: str, output: str) -> int:
     claimed = False
   if not claimed:
     os.close(lock)
-    owner = _describe_owner(os.path.join(incomplete, _OWNER))
+    who = _describe_owner(os.path.join(incomplete, owner.NAME))
     raise errors.UsageError(
-      f"--output={output} is being written by another process{owner}; wait for it, or choose "
+      f"--output={output} is being written by another process{who}; wait for it, or choose "
       "another folder"
     )
   left = os.listdir(incomplete)
-  if left and _OWNER not in left:
+  if left and owner.NAME not in left:
     os.close(lock)
     raise errors.UsageError(
       f"{incomplete} holds files of something else than a broken-off run; move or remove it"
@@ -169,21 +164,16 @@ def _empty(folder: str):
 
 
 def _write_owner(folder: str):
-  with open(os.path.join(folder, _OWNER), "wb") as file:
-    file.write(_make_owner())
-
-
-def _make_owner() -> bytes:
-  start = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-  return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": start}).encode()
+  with open(os.path.join(folder, owner.NAME), "w") as file:
+    file.write(owner.write())
 
 
 def _describe_owner(path: str) -> str:
   try:
-    owner = json.loads(storage.read_file(path))
-    return f" (pid {owner['pid']} on {owner['host']}, since {owner['start']})"
-  except (OSError, ValueError, KeyError):
-    return ""
+    who = owner.read(storage.read_file(path))
+  except OSError:
+    who = None
+  return f" ({who})" if who else ""
 
 
 def _put_in_place(incomplete: str, output: str, replaced: str):

@@ -28,11 +28,11 @@ FLOORS = (
   ("data", "nn"),
   ("addons", "images", "metrics", "precision", "records", "manifest", "workdir"),
   ("contracts", "schema"),
-  ("errors", "malloc"),
+  ("errors", "malloc", "owner"),
   ("vggtf",),
 )
 # What a target may import at most, where the floors alone allow more.
-GROUND = {"errors", "malloc", "schema", "records", "manifest", "vggtf"}
+GROUND = {"errors", "malloc", "owner", "schema", "records", "manifest", "vggtf"}
 ONLY = {
   "convert": GROUND | {"data_tools"},
   "verify": GROUND | {"data_tools"},

@@ -21,13 +21,23 @@ import gin
 from vggtf import config_checks, config_files, config_imports, errors
 from vggtf.config_imports import announced
 
-__all__ = ["announced", "configured", "files", "operative_text", "parse", "text", "unbound"]
+__all__ = [
+  "announced",
+  "configured",
+  "files",
+  "operative_text",
+  "origins",
+  "parse",
+  "text",
+  "unbound",
+]
 
 _log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parent
 # After the current folder: a checkout's gin/, then a wheel's.
 _SEARCH_PATHS = tuple(str(path) for path in (_PACKAGE.parent, _PACKAGE) if (path / "gin").is_dir())
+_origins: dict[str, str] = {}
 
 
 def parse(
@@ -95,6 +105,8 @@ def parse(
     raise errors.UsageError(_located(error)) from error
   finally:
     logging.disable(logging.NOTSET)
+  _origins.clear()
+  _origins.update({config_files.spell(key): bound[-1].text for key, bound in places.items()})
   for key, bound in places.items():
     if bound[-1].source != bound[0].source:
       first = [place for place in bound if place.source != bound[-1].source][-1]
@@ -113,6 +125,11 @@ def files() -> dict[str, Path]:
 def text() -> str:
   """Returns the whole configuration, all files and bindings merged, as a gin file."""
   return gin.config_str()
+
+
+def origins() -> dict[str, str]:
+  """Returns where each binding of the last `parse` was found, by its name: file:line, or a flag."""
+  return dict(_origins)
 
 
 def operative_text() -> str:

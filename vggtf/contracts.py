@@ -199,6 +199,9 @@ class Configuration(Protocol):
   def operative_text(self) -> str:
     """Returns what was called so far, defaults included."""
 
+  def origins(self) -> dict[str, str]:
+    """Returns where each binding was found, by its name: file:line, or a flag."""
+
 
 class Progress(NamedTuple):
   """What the host loop tells a hook, about the steps since it last called that hook.

@@ -43,8 +43,13 @@ _WORKDIR = flags.DEFINE_string(
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
   "allow_config_change", False, "Resume training although the configuration is another."
 )
+_REQUIRE_CHECKPOINT = flags.DEFINE_bool(
+  "require_checkpoint", False, "Only go on with a training: exit code 4 where it would begin."
+)
 _SOURCE = flags.DEFINE_string("source", None, "Weights to read: a file, or a run's folder.")
-_TARGET = flags.DEFINE_string("target", None, "Where to write them; the suffix names the format.")
+_TARGET = flags.DEFINE_string(
+  "target", None, "Where to write them; the suffix names the format. Or the folder of a replay."
+)
 _WORKERS = flags.DEFINE_integer("workers", None, "How many processes --job=launch starts.")
 _RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again at most.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
@@ -160,6 +165,7 @@ def _arguments(run, positional: list[str]) -> dict:
     "files": positional or None,
     "configuration": config,
     "allow_config_change": _ALLOW_CONFIG_CHANGE.value,
+    "require_checkpoint": _REQUIRE_CHECKPOINT.value,
     "source": _SOURCE.value,
     "target": _TARGET.value,
     "workers": _WORKERS.value,

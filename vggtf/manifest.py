@@ -90,6 +90,10 @@ class Manifest:
     content = dataclasses.asdict(self)
     return json.dumps({"digest": _digest(content), **content}, indent=1, sort_keys=True) + "\n"
 
+  def sha256(self) -> str:
+    """Returns the sum of that text: two data sets are the same if theirs is."""
+    return hashlib.sha256(self.to_json().encode()).hexdigest()
+
 
 def _digest(content: dict) -> str:
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -3,7 +3,8 @@
 config.gin            the configuration, whole; the other jobs read it from here
 operative_config.gin  what was really called, defaults included
 initial.txt           where the first weights came from, if not from the initialiser alone
-run.json              what the data decided: classes, labels, mean RGB; which data that was
+run.json              what the data decided: classes, labels, mean RGB; which data that was. And all
+                      that --job=replay needs: configuration, seed, and where each sitting ran
 checkpoints/          step-00000100/ ...
 logs/                 TensorBoard: train, validation
 results.jsonl         one measurement a line
@@ -15,17 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import difflib
+import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from vggtf import errors
+from vggtf import owner as owners
 
 _log = logging.getLogger(__name__)
 
@@ -61,11 +63,15 @@ class Workdir:
     self.operative_config = self.path / "operative_config.gin"
     self.initial = self.path / "initial.txt"
     self.facts = self.path / "run.json"
-    self.owner = self.path / "owner.json"
+    self.owner = self.path / owners.NAME
     self.checkpoints = self.path / "checkpoints"
     self.logs = self.path / "logs"
     self.results = self.path / "results.jsonl"
     self.export = self.path / "export"
+
+  def of_worker(self, index: int) -> Workdir:
+    """Returns the folder of one of several processes that train together on one machine."""
+    return Workdir(str(self.path / "workers" / str(index))) if index else self
 
   @contextlib.contextmanager
   def claimed(self) -> Iterator[None]:
@@ -82,8 +88,7 @@ class Workdir:
       with open(self.owner, "a+", encoding="utf-8") as file:
         self._lock(file.fileno())
         file.truncate(0)
-        start = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": start}))
+        file.write(owners.write())
         file.flush()
         claim = os.dup(file.fileno())
     except (FileExistsError, NotADirectoryError):
@@ -117,10 +122,10 @@ class Workdir:
 
   def _read_owner(self) -> str:
     try:
-      owner = json.loads(self.owner.read_text())
-      return f"pid {owner['pid']} on {owner['host']}, since {owner['start']}"
-    except (OSError, ValueError, KeyError, TypeError):
-      return "another process"
+      who = owners.read(self.owner.read_text())
+    except (OSError, ValueError):
+      who = None
+    return who or "another process"
 
   def begin(self, configuration: str, facts: RunFacts, allow_config_change: bool) -> None:
     """Writes configuration and facts; where checkpoints are there already, checks them first.
@@ -152,7 +157,8 @@ class Workdir:
     self.write_facts(facts)
 
   def write_facts(self, facts: RunFacts) -> None:
-    write_text(self.facts, json.dumps(dataclasses.asdict(facts), indent=1) + "\n")
+    """Writes the facts to run.json, beside what `describe` has put there."""
+    self._write_run(self._read_run() | dataclasses.asdict(facts))
 
   def read_facts(self) -> RunFacts:
     """Returns what `write_facts` wrote.
@@ -161,31 +167,88 @@ class Workdir:
       UsageError: nothing was trained here.
       IntegrityError: the file is damaged.
     """
+    content = self.read_description()
+    try:
+      facts = {field.name: content[field.name] for field in dataclasses.fields(RunFacts)}
+      tuples = {"labels": tuple(facts["labels"]), "mean_rgb": tuple(facts["mean_rgb"])}
+    except (TypeError, KeyError):
+      raise self._damaged() from None
+    return RunFacts(**facts | tuples)
+
+  def describe(self, sitting: dict, text: str, origins: dict[str, str], **run) -> None:
+    """Adds to run.json where the process that trains now runs, and what the run is.
+
+    Args:
+      sitting: appended to "sittings", with the configuration's sha256.
+      text: of the configuration.
+      origins: where its bindings come from. Kept as they are where it is the same configuration as
+        before: a run that goes on may read it from its own folder.
+      **run: entries, in the place of those of the same name.
+    """
+    content = self._read_run()
+    configuration = content.get("configuration", {})
+    if configuration.get("text") != text:
+      configuration = {"text": text, "origins": origins}
+    sitting = sitting | {"configuration_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    sittings = [*content.get("sittings", ()), sitting]
+    self._write_run(content | run | {"configuration": configuration, "sittings": sittings})
+
+  def read_description(self) -> dict:
+    """Returns all of run.json.
+
+    Raises:
+      UsageError: nothing was trained here.
+      IntegrityError: the file is damaged.
+    """
     try:
       content = json.loads(self.facts.read_text())
-      return RunFacts(
-        **content | {"labels": tuple(content["labels"]), "mean_rgb": tuple(content["mean_rgb"])}
-      )
     except FileNotFoundError:
       raise errors.UsageError(
         f"--workdir={self.path} holds no run ({self.facts.name} is missing); train one there first"
       ) from None
-    except (ValueError, TypeError, KeyError):
-      raise errors.IntegrityError(
-        f"{self.facts} is damaged; delete it and run the training command again to write it anew"
-      ) from None
+    except ValueError:
+      raise self._damaged() from None
+    if not isinstance(content, dict):
+      raise self._damaged()
+    return content
+
+  def _read_run(self) -> dict:
+    try:
+      return self.read_description()
+    except errors.VggtfError:  # it is written anew
+      return {}
+
+  def _write_run(self, content: dict) -> None:
+    write_text(self.facts, json.dumps(content, indent=1) + "\n")
+
+  def _damaged(self) -> errors.IntegrityError:
+    return errors.IntegrityError(
+      f"{self.facts} is damaged; delete it and run the training command again to write it anew"
+    )
 
   def append_results(self, lines: list[dict]) -> None:
-    """Adds measurements to results.jsonl, whole lines in one write."""
+    """Adds measurements to results.jsonl, whole lines in one write.
+
+    Raises:
+      EnvironmentFault: there is no room, or no permission; what was there stays.
+    """
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    descriptor = os.open(self.results, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-      size = os.fstat(descriptor).st_size
-      if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        text = "\n" + text  # a crash cut the last line short
-      os.write(descriptor, text.encode())
-    finally:
-      os.close(descriptor)
+      descriptor = os.open(self.results, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+      try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+          text = "\n" + text  # a crash cut the last line short
+        if os.write(descriptor, text.encode()) < len(text.encode()):
+          os.ftruncate(descriptor, size)
+          raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      finally:
+        os.close(descriptor)
+    except OSError as error:
+      raise errors.EnvironmentFault(
+        f"the results cannot be written to {self.results} ({error.strerror}); make room or give "
+        "permission there, then evaluate again with --job=evaluate"
+      ) from error
 
   def read_results(self) -> list[dict]:
     """Returns every measurement so far; a line cut short by a crash is passed over."""

@@ -41,6 +41,9 @@ class Configuration:
   def operative_text(self):
     return self._text + "c = 3\n"
 
+  def origins(self):
+    return {"a": "here:1"}
+
 
 def run(workdir, data_dir, text="a = 1\nb = 2\n", rate=1e-3, **changes) -> None:
   """Trains 6 steps of 8 images: measures at 2, 4 and 6, saves at 3 and 6.

@@ -2,11 +2,10 @@ import logging
 import math
 import resource
 
-import pytest
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
-from vggtf import contracts, errors, metrics
+from vggtf import contracts, metrics
 from vggtf.training import hooks
 
 
@@ -19,20 +18,6 @@ def progress(step=10, images=320, seconds=2.0, **scalars):
     **scalars,
   }
   return contracts.Progress(step, scalars, images, seconds)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["loss", "weight_decay"])
-def test_a_loss_or_weights_that_are_not_finite_end_the_run(name, value):
-  kept = []
-  stop = hooks.StopOnNonFinite(3, lambda *steps: kept.append(steps) or "all is kept")
-  assert stop.every == 0
-  with pytest.raises(errors.DivergedError, match=rf"the {name} is {value} by step 5; all is kept"):
-    stop(progress(step=5, **{name: value}))
-  stop(progress(step=10))
-  with pytest.raises(errors.DivergedError, match=r"by step 12; all is kept\. Lower"):
-    stop(progress(step=12, **{name: value}))
-  assert kept == [(3, 5), (10, 12)]
 
 
 def test_a_net_that_stays_at_chance_is_warned_of_once(caplog):
@@ -141,51 +126,3 @@ def test_schedule_that_observes_nothing_is_not_told():
   hook = hooks.Evaluate(5, lambda: {"top1_error": metrics.Mean(1.0, 2.0)}, lambda *_: None, None)
   hook(progress(step=5))
   assert hook.error == (5, 0.5)
-
-
-def test_checkpoint_is_saved_with_the_error_of_its_own_step_only():
-  saved = []
-  means = iter([metrics.Mean(1.0, 2.0), metrics.Mean(0.0, 2.0)])
-  measure = hooks.Evaluate(4, lambda: {"top1_error": next(means)}, lambda *_: None, None)
-  save = hooks.SaveCheckpoint(2, 99, lambda step, error: saved.append((step, error)), measure)
-  save(progress(step=2))  # nothing was measured yet
-  measure(progress(step=4))
-  save(progress(step=4))
-  save(progress(step=6))  # the error of step 4 is not its own
-  measure(progress(step=8))
-  save(progress(step=8))
-  assert saved == [(2, None), (4, 0.5), (6, None), (8, 0.0)]
-  alone = hooks.SaveCheckpoint(2, 99, lambda step, error: saved.append((step, error)), None)
-  alone(progress(step=10))
-  assert saved[-1] == (10, None)
-
-
-def test_a_disk_that_is_full_for_a_while_does_not_end_the_run(caplog):
-  failing, tried = {2, 4, 8, 10}, []
-
-  def save(step, _):
-    tried.append(step)
-    if step in failing:
-      raise errors.EnvironmentFault(f"no room for step {step}")
-
-  hook = hooks.SaveCheckpoint(2, 99, save, None)
-  for step in range(2, 14, 2):
-    hook(progress(step=step))
-  assert tried == [2, 4, 6, 8, 10, 12]
-  assert caplog.messages == [
-    f"training goes on, and tries again in 2 steps: no room for step {step}"
-    for step in sorted(failing)
-  ]
-
-
-def test_a_disk_that_stays_full_ends_the_run_the_third_time_and_at_its_end(caplog):
-  def save(*_):
-    raise errors.EnvironmentFault("no room")
-
-  hook = hooks.SaveCheckpoint(2, 99, save, None)
-  hook(progress(step=2))
-  hook(progress(step=4))
-  with pytest.raises(errors.EnvironmentFault, match="no room"):
-    hook(progress(step=6))
-  with pytest.raises(errors.EnvironmentFault, match="no room"):
-    hooks.SaveCheckpoint(2, 7, save, None)(progress(step=7))

@@ -83,8 +83,7 @@ def run(
       f"{cluster.VARIABLE} is set, and --job=launch makes one for each worker: unset it, or start "
       "one task on each host with --job=train"
     )
-  folders = [workdir]
-  folders += [os.path.join(workdir, "workers", str(index)) for index in range(1, workers)]
+  folders = [str(workdirs.Workdir(workdir).of_worker(index).path) for index in range(workers)]
   commands = [  # the last of several equal flags is the one that counts
     [*program, *command_line, "--job=train", f"--workdir={folder}"] for folder in folders
   ]

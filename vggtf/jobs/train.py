@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -14,7 +13,18 @@ import tensorflow as tf
 from vggtf import contracts, errors, metrics
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
-from vggtf.training import agreement, checkpoint, hooks, loop, magnitudes, stopping
+from vggtf.training import (
+  agreement,
+  checkpoint,
+  divergence,
+  failures,
+  hooks,
+  loop,
+  magnitudes,
+  saving,
+  stopping,
+  surroundings,
+)
 from vggtf.training import averaging as averages
 from vggtf.training import step as training_step
 from vggtf.training import strategy as strategies
@@ -43,6 +53,7 @@ def run(
   keep_checkpoints: int = 3,
   seed: int = 0,
   allow_config_change: bool = False,
+  require_checkpoint: bool = False,
   initial: Callable[[contracts.Model], str] | None = None,
   averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
   weights: str = "raw",
@@ -71,6 +82,7 @@ def run(
     keep_checkpoints: how many of the newest are kept, beside the best.
     seed: of the images' order and views, and of dropout.
     allow_config_change: whether to resume although the configuration is another.
+    require_checkpoint: whether to go on only, and never to begin.
     initial: gives a net that was just drawn other weights, such as those of a trained one, and
       returns a report of it, which goes to the log and into the run's folder; not called where a
       run goes on.
@@ -80,7 +92,8 @@ def run(
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
-    IntegrityError: a record or every checkpoint is damaged, or the training images end early.
+    IntegrityError: a record or every checkpoint is damaged, the training images end early, or
+      there is no checkpoint although one is required.
     EnvironmentFault: another process trains in this folder, or the machine cannot do it.
     DivergedError: the loss is not finite; the state is kept apart from the checkpoints.
     PeerError: another process of the cluster was lost.
@@ -98,9 +111,14 @@ def run(
   folder = workdirs.Workdir(workdir)
   facts = _facts(data_dir)
   with folder.claimed():
+    checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
+    if require_checkpoint and not checkpoints.any():
+      raise errors.IntegrityError(
+        f"--require_checkpoint, but {folder.checkpoints} holds none; bring the run's checkpoints "
+        "back, or begin it without that flag"
+      )
     folder.begin(configuration.text(), facts, allow_config_change)
 
-    checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
     strategy = strategy()
     with strategy.scope():
       net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
@@ -123,18 +141,25 @@ def run(
     )
     workdirs.write_text(folder.operative_config, configuration.operative_text())
 
-    parts = {"model": net, "optimizer": update, "schedule": rate, "step": done}
-    state = tf.train.Checkpoint(**parts, **({"averaging": average} if average else {}))
+    finite = {"model": net, "optimizer": update, **({"averaging": average} if average else {})}
+    state = tf.train.Checkpoint(schedule=rate, step=done, **finite)
     first = checkpoints.restore_newest(state) or 0
     agreement.require(
       strategy, first, configurations=configuration.text(), data=facts.manifest_sha256
     )
+    if first >= steps > 0:
+      _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
+      return
+    folder.describe(
+      {"first_step": first, **surroundings.describe(strategy)},
+      configuration.text(),
+      configuration.origins(),
+      seed=seed,
+      steps=steps,
+    )
     if steps == 0:
       checkpoints.save(state, 0)
       _log.info("the net is in %s as it was drawn", folder.checkpoints)
-      return
-    if first >= steps:
-      _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
       return
     _log.info("training from step %d to %d in %s", first, steps, folder.path)
 
@@ -150,20 +175,21 @@ def run(
         return evaluator()
 
     measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
-    save = functools.partial(checkpoints.save, state)
+    save = saving.SaveCheckpoint(checkpoint_every, steps, state, checkpoints.save, measure)
+    keep = divergence.keeper(checkpoints, state, feed, save.wait)
     between = [
-      hooks.StopOnNonFinite(first, _keeper(checkpoints, state, feed)),
+      divergence.StopOnNonFinite(first, keep, **finite),
       hooks.WarnStuck(len(facts.labels)),
       hooks.Console(log_every, first, steps),
       board,
       measure,
-      hooks.SaveCheckpoint(checkpoint_every, steps, save, measure),
+      save,
     ]
     batches = strategies.distribute(strategy, feed.batches(first_step=first))
-    with stopping.StopRequest() as stop, pipeline.named_failures(feed):
+    with stopping.StopRequest() as stop, save, pipeline.named_failures(feed):
       if report_magnitudes and first == 0:
         magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
-      try:
+      with failures.named(feed, strategy.num_replicas_in_sync, steps):
         reached = loop.run(
           functools.partial(take_steps, batches),
           first,
@@ -173,56 +199,13 @@ def run(
           steps_per_call,
           stop,
         )
-      except tf.errors.ResourceExhaustedError as error:
-        raise errors.EnvironmentFault(
-          f"out of memory with batches of {feed.batch_size} images on "
-          f"{strategy.num_replicas_in_sync} devices; lower the batch size, or use more devices"
-        ) from error
-      except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
-        raise errors.PeerError(
-          "another process of the cluster was lost or does not answer; its own log says why; start "
-          "all of them again"
-        ) from error
-      except tf.errors.OutOfRangeError as error:
-        feed.raise_failure()
-        raise errors.IntegrityError(
-          f"the training images end before step {steps}; expected a feed without end: look for "
-          "what ends it, and repeat() a data set of your own"
-        ) from error
       if reached < steps:
-        save(reached)
+        save.finish(reached)
         raise errors.Preempted(
           f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "
           "from it"
         )
-
-
-def _keeper(
-  checkpoints: checkpoint.Checkpoints, state: tf.train.Checkpoint, feed: contracts.Feed
-) -> Callable[[int, int], str]:
-  """Returns what keeps a state that diverged and tells where it and the last good one are.
-
-  Which images were in its batches follows from the steps' numbers: they are read once more.
-  """
-
-  def keep(finite: int, step: int) -> str:
-    batches = enumerate(feed.batches(first_step=finite).take(step - finite), finite + 1)
-    try:
-      images = [
-        f"{at} {name.decode(errors='replace')}"
-        for at, batch in batches
-        for name in batch.id.numpy()
-      ]
-      kept = f"that state is in {checkpoints.save_diverged(state, step, images)}, with a list of "
-      kept += f"the images since step {finite}"
-    except (errors.EnvironmentFault, tf.errors.OpError) as fault:
-      kept = f"that state is not kept ({fault})"
-    try:
-      return f"{kept}; the last good checkpoint is that of step {checkpoints.find('latest')}"
-    except (errors.UsageError, errors.IntegrityError):
-      return f"{kept}; there is no sound checkpoint"
-
-  return keep
+    measure.raise_failures()
 
 
 def _teller(
@@ -261,7 +244,7 @@ def _facts(data_dir: str) -> workdirs.RunFacts:
     labels=tuple(text for _, text in found.labels),
     mean_rgb=found.statistics.mean_rgb,
     data_dir=data_dir if "://" in data_dir else os.path.abspath(data_dir),
-    manifest_sha256=hashlib.sha256(found.to_json().encode()).hexdigest(),
+    manifest_sha256=found.sha256(),
     splits=found.splits,
     rejected=found.rejected,
   )

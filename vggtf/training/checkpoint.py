@@ -1,21 +1,16 @@
-"""Checkpoints that are whole or not there: written aside, checksummed, renamed.
+"""The checkpoints of a run: which there are, which are sound, which stay.
 
-  checkpoints/step-00000100/state.index, state.data-00000-of-00001, COMMIT.json
-
+  checkpoints/step-00000100/    committed.py says what is in it
   checkpoints/diverged-00000117/  the same, and images.txt: a state that is kept to be looked at
 
-COMMIT.json, written last, lists the sha256 of the other files. tf.train.CheckpointManager would
-start from step 0 without a word when its state file is damaged, and never falls back to an older
-checkpoint; here the newest that verifies is used, and a run whose checkpoints are all damaged
-stops.
+tf.train.CheckpointManager would start from step 0 without a word when its state file is damaged,
+and never falls back to an older checkpoint; here the newest that verifies is used, and a run whose
+checkpoints are all damaged stops.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
 import os
 import shutil
 import time
@@ -26,15 +21,16 @@ from typing import TypeVar
 import tensorflow as tf
 
 from vggtf import errors
+from vggtf.training import committed
 from vggtf.training.restoring import restore
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_COMMIT = "COMMIT.json"
-_ASIDE, _DROPPED = ".writing-", ".removing-"
+_DROPPED = ".removing-"
 _CORRUPT, _AHEAD = "corrupt", "ahead"
+_DIVERGED = "diverged-"
 
 
 class Checkpoints:
@@ -59,7 +55,7 @@ class Checkpoints:
     final = self._path(step)
     if final.exists():  # a resumed run comes by again, with the same bits
       return
-    self._write(state, final, {"step": step, "error": _comparable(error)})
+    committed.write(final, state, step, error)
     self._drop_old()
 
   def save_diverged(self, state: tf.train.Checkpoint, step: int, images: Iterable[str]) -> Path:
@@ -71,40 +67,16 @@ class Checkpoints:
       images: the lines of its images.txt.
 
     Returns:
-      The folder; one of the same step is replaced.
+      The folder; the one before it is removed.
 
     Raises:
       EnvironmentFault: there is no room, or no permission.
     """
-    final = self._folder / f"diverged-{step:08d}"
-    shutil.rmtree(final, ignore_errors=True)
-    self._write(state, final, {"step": step}, "".join(f"{line}\n" for line in images))
+    for before in self._folder.glob(f"{_DIVERGED}*"):
+      shutil.rmtree(before, ignore_errors=True)
+    final = self._folder / f"{_DIVERGED}{step:08d}"
+    committed.write(final, state, step, texts={"images.txt": "".join(f"{i}\n" for i in images)})
     return final
-
-  def _write(
-    self, state: tf.train.Checkpoint, final: Path, commit: dict, images: str | None = None
-  ) -> None:
-    aside = self._folder / f"{_ASIDE}{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-      aside.mkdir(parents=True)
-      state.write(str(aside / "state"))
-      if images is not None:
-        (aside / "images.txt").write_text(images, encoding="utf-8")
-      files = sorted(path for path in aside.iterdir() if path.is_file())
-      commit = commit | {"sha256": {p.name: _sha256(p) for p in files}}
-      (aside / _COMMIT).write_text(json.dumps(commit, indent=1))
-      for path in (*files, aside / _COMMIT):
-        _sync(path)
-      os.rename(aside, final)
-      _sync(self._folder)
-    except (tf.errors.OpError, OSError) as failure:
-      shutil.rmtree(aside, ignore_errors=True)
-      reason = getattr(failure, "message", None) or failure
-      raise errors.EnvironmentFault(
-        f"the state of step {commit['step']} cannot be written to {self._folder} ({reason}); make "
-        "room or give permission there, then run the same command again"
-      ) from failure
 
   def restore_newest(self, state: tf.train.Checkpoint) -> int | None:
     """Restores the newest sound checkpoint for going on with training.
@@ -142,14 +114,14 @@ class Checkpoints:
     restore(state, self.prefix(step))
     for newer in self._steps():
       if newer > step:
-        self._set_aside(newer, _CORRUPT if self._problem(newer) else _AHEAD)
+        self._set_aside(newer, _CORRUPT if committed.find_problem(self._path(newer)) else _AHEAD)
 
   def _sound(self) -> Iterator[int]:
     """Yields the steps of the sound checkpoints, the newest first; raises where there is none."""
     self._sweep()
     steps, damaged = self._steps(), 0
     for step in reversed(steps):
-      problem = self._problem(step)
+      problem = committed.find_problem(self._path(step))
       if problem is None:
         yield step
       else:
@@ -176,14 +148,14 @@ class Checkpoints:
     if not steps:
       raise errors.UsageError(f"{self._folder} holds no checkpoint; train first")
     if which == "best":
-      measured = [step for step in steps if self._error(step) is not None]
-      steps = sorted(measured, key=lambda step: (-self._error(step), step))
+      measured = [step for step in steps if committed.read_error(self._path(step)) is not None]
+      steps = sorted(measured, key=lambda step: (-committed.read_error(self._path(step)), step))
       if not steps:
         raise errors.UsageError(f"no checkpoint in {self._folder} was evaluated; use 'latest'")
     elif which != "latest":
       raise errors.UsageError(f"checkpoint = {which!r}: expected 'latest' or 'best'")
     for step in reversed(steps):
-      problem = self._problem(step)
+      problem = committed.find_problem(self._path(step))
       if problem is None:
         return step
       if not os.path.lexists(self._path(step)):  # a training run has saved newer ones since
@@ -217,7 +189,7 @@ class Checkpoints:
 
   def prefix(self, step: int) -> str:
     """Returns what tf.train.Checkpoint.read takes."""
-    return str(self._path(step) / "state")
+    return committed.prefix(self._path(step))
 
   def _path(self, step: int) -> Path:
     return self._folder / f"step-{step:08d}"
@@ -228,7 +200,7 @@ class Checkpoints:
 
   def _sweep(self) -> None:
     """Removes what interrupted writes and removals left; nobody else writes in a claimed folder."""
-    remains = [p for start in (_ASIDE, _DROPPED) for p in self._folder.glob(f"{start}*")]
+    remains = [p for start in (committed.ASIDE, _DROPPED) for p in self._folder.glob(f"{start}*")]
     freed = sum(f.stat().st_size for at in remains for f in at.rglob("*") if f.is_file())
     for path in remains:
       shutil.rmtree(path)
@@ -244,49 +216,12 @@ class Checkpoints:
     os.rename(self._path(step), kept)
     _log.warning("moved %s out of the way, to %s", name, kept)
 
-  def _error(self, step: int) -> float | None:
-    try:
-      return _comparable(json.loads((self._path(step) / _COMMIT).read_text())["error"])
-    except (OSError, ValueError, KeyError, TypeError):
-      return None
-
-  def _problem(self, step: int) -> str | None:
-    """Returns what is wrong with a checkpoint, None if nothing is."""
-    try:
-      sha256 = json.loads((self._path(step) / _COMMIT).read_text())["sha256"]
-      if {name.partition(".data-")[0] for name in sha256} != {"state", "state.index"}:
-        return f"{_COMMIT} lists other files than a state's"
-      for name, expected in sha256.items():
-        if _sha256(self._path(step) / name) != expected:
-          return f"{name} has another sha256 than {_COMMIT} says"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-      return f"{type(error).__name__}: {error}"
-    return None
-
   def _drop_old(self) -> None:
     steps = self._steps()
-    errors_ = {s: e for s in steps if (e := self._error(s)) is not None}
+    errors_ = {s: e for s in steps if (e := committed.read_error(self._path(s))) is not None}
     best = min(errors_, key=lambda s: (errors_[s], s), default=None)
     for step in steps[: -self._keep]:
       if step != best:
         dropped = self._folder / f"{_DROPPED}{self._path(step).name}"
         os.rename(self._path(step), dropped)  # at once, for whoever reads beside
         shutil.rmtree(dropped)
-
-
-def _comparable(error: float | None) -> float | None:
-  """Returns a validation error that can be the best, None for NaN too: NaN is below nothing."""
-  return error if error is not None and math.isfinite(error) else None
-
-
-def _sha256(path: Path) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

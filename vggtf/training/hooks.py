@@ -19,32 +19,13 @@ from vggtf import contracts, errors, metrics
 _log = logging.getLogger(__name__)
 
 
-class StopOnNonFinite:
-  """Ends the run when the loss is NaN or infinite.
-
-  The weight decay, of the weights after the last update, tells of an update that would spoil the
-  next loss, before those weights are saved.
-
-  Args:
-    done: steps done before.
-    keep: called with the last step that was finite and the one that is not; keeps the state and
-      returns what is where.
-  """
-
-  every = 0
-
-  def __init__(self, done: int, keep: Callable[[int, int], str]):
-    self._finite, self._keep = done, keep
-
-  def __call__(self, progress: contracts.Progress) -> None:
-    for name in ("loss", "weight_decay"):
-      if not math.isfinite(progress.scalars[name]):
-        raise errors.DivergedError(
-          f"the {name} is {progress.scalars[name]} by step {progress.step}; "
-          f"{self._keep(self._finite, progress.step)}. Lower the learning rate, or look at the "
-          "initialisation"
-        )
-    self._finite = progress.step
+# Of an evaluation, that training outlives; not of a bug, nor of weights that are not finite.
+_FAILURES = (
+  errors.IntegrityError,
+  errors.EnvironmentFault,
+  tf.errors.ResourceExhaustedError,
+  OSError,
+)
 
 
 class WarnStuck:
@@ -118,7 +99,7 @@ class TensorBoard:
   def __init__(self, folder: Path, every: int):
     self.every = every
     self._folder = folder
-    self._writer = tf.summary.create_file_writer(str(folder))
+    self._writer = None
     self._warned = False
 
   def __call__(self, progress: contracts.Progress) -> None:
@@ -139,6 +120,8 @@ class TensorBoard:
   @contextlib.contextmanager
   def _writing(self, step: int) -> Iterator[None]:
     try:
+      if self._writer is None:
+        self._writer = tf.summary.create_file_writer(str(self._folder))
       with self._writer.as_default(step=step):
         yield
       self._writer.flush()
@@ -153,6 +136,9 @@ class TensorBoard:
 
 class Evaluate:
   """Measures the validation error and tells whoever wants to know.
+
+  Where that cannot be, training goes on, and the run ends with the error; at once where a schedule
+  wants to know.
 
   Args:
     every: steps.
@@ -171,48 +157,36 @@ class Evaluate:
     self.every = every
     self.error: tuple[int, float] | None = None  # the step last measured, and its error
     self._evaluate, self._tell, self._observe = evaluate, tell, observe
+    self._failures: dict[int, Exception] = {}
 
   def __call__(self, progress: contracts.Progress) -> None:
-    measured = self._evaluate()
+    try:
+      measured = self._evaluate()
+    except _FAILURES as failure:
+      if self._observe:
+        raise
+      self._note(progress.step, failure)
+      return
     error = measured["top1_error"].value
     self.error = (progress.step, error)
-    self._tell(progress.step, measured)
     if self._observe:
       self._observe(error)
-
-
-class SaveCheckpoint:
-  """Saves; must come after Evaluate, whose plateau state it then holds.
-
-  Where that cannot be, it warns, keeps what was saved before and tries again when it is next due.
-  The third time in a row, and at the end, the run stops.
-
-  Args:
-    every: steps.
-    until: the run's last step.
-    save: called with the step and, where it was just measured, the validation error.
-    evaluate: the hook that measures.
-  """
-
-  def __init__(
-    self,
-    every: int,
-    until: int,
-    save: Callable[[int, float | None], None],
-    evaluate: Evaluate | None,
-  ):
-    self.every = every
-    self._until, self._save, self._evaluate = until, save, evaluate
-    self._failures = 0
-
-  def __call__(self, progress: contracts.Progress) -> None:
-    step, error = (self._evaluate and self._evaluate.error) or (None, None)
     try:
-      self._save(progress.step, error if step == progress.step else None)
-    except errors.EnvironmentFault as fault:
-      self._failures += 1
-      if self._failures == 3 or progress.step == self._until:
-        raise
-      _log.warning("training goes on, and tries again in %d steps: %s", self.every, fault)
-    else:
-      self._failures = 0
+      self._tell(progress.step, measured)
+    except errors.EnvironmentFault as failure:
+      self._note(progress.step, failure)
+
+  def raise_failures(self) -> None:
+    """Raises the first failure, with the steps that have no measurement; for a run's end."""
+    if not self._failures:
+      return
+    first = next(iter(self._failures.values()))
+    kind = type(first) if isinstance(first, errors.VggtfError) else errors.EnvironmentFault
+    steps = ", ".join(map(str, self._failures))
+    raise kind(
+      f"the run is trained to its end, but there are no measurements of the steps {steps}: {first}"
+    ) from first
+
+  def _note(self, step: int, failure: Exception) -> None:
+    self._failures[step] = failure
+    _log.warning("no measurement of step %d, training goes on: %s", step, failure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import tensorflow as tf
 
 from vggtf import errors
@@ -40,7 +42,7 @@ def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
     for name, shape in tf.train.list_variables(prefix)
     if name.endswith(_VARIABLE)
   }
-  ours = _variables(state)
+  ours = named_variables(state)
   shapes = [
     f"{name} {found[name]} for {tuple(ours[name].shape)}"
     for name in sorted(found.keys() & ours.keys())
@@ -58,7 +60,18 @@ def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
   )
 
 
-def _variables(state: tf.train.Checkpoint) -> dict[str, tf.Variable]:
+def digest(prefix: str) -> str:
+  """Returns the sha256 of all variables in a checkpoint: names, types, shapes and bits."""
+  reader, found = tf.train.load_checkpoint(prefix), hashlib.sha256()
+  for name in sorted(reader.get_variable_to_shape_map()):
+    if name.endswith(_VARIABLE):
+      value = reader.get_tensor(name)
+      found.update(f"{name} {value.dtype} {value.shape}\0".encode())
+      found.update(value.tobytes())
+  return found.hexdigest()
+
+
+def named_variables(state: tf.train.Checkpoint) -> dict[str, tf.Variable]:
   """Returns the variables by their shortest paths, which is how checkpoints name them."""
   nodes, seen, variables = [("", state)], {id(state)}, {}
   for path, node in nodes:
