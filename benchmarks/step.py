@@ -195,7 +195,8 @@ def measure_loop() -> dict[str, list[rounds.Round]]:
     run = make_run(data, pathlib.Path(folder) / "run")
     feed = run.feed.batches(first_step=0)
     fixed = repeat(next(iter(feed)))
-    fed, batch_size = strategies.distribute(run.strategy, feed), run.feed.batch_size
+    batch_size = run.feed.batch_size
+    fed = strategies.distribute(run.strategy, lambda: feed, batch_size)
     starts = itertools.count(0, run.round)
 
     def whole():

@@ -81,6 +81,29 @@ def test_the_batch_size_cuts_one_and_the_same_stream(data_set):
     np.testing.assert_array_equal(*joined)
 
 
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_read_their_own_images_alone_and_together_all(data_set, monkeypatch, workers):
+  """Batches of 8 of 48: blocks of reading straddle steps and epochs."""
+  whole = take(make_feed(data_set, batch_size=8), 14, first_step=1)
+  size, find = 8 // workers, order.records_at
+  for worker in range(workers):
+    places = set()
+    with monkeypatch.context() as patch:
+      patch.setattr(
+        order, "records_at", lambda at, *rest, s=places: s.update(at % 8 // size) or find(at, *rest)
+      )
+      feed = make_feed(data_set, batch_size=8)
+      own = list(feed.batches(1, worker, workers).take(14).as_numpy_iterator())
+    cut = slice(worker * size, (worker + 1) * size)
+    assert_equal(own, [tuple(column[cut] for column in batch) for batch in whole])
+    assert places == {worker}
+
+
+def test_a_batch_that_workers_cannot_share_is_refused(data_set):
+  with pytest.raises(errors.UsageError, match="batch_size = 7 cannot be divided .* among 2 proc"):
+    make_feed(data_set).batches(0, 0, 2)
+
+
 def test_another_seed_gives_another_stream(data_set):
   one, other = (take(make_feed(data_set, seed=seed), 2) for seed in (1, 2))
   assert ids(one) != ids(other)

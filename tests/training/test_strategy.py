@@ -95,15 +95,23 @@ def test_one_replica_gets_the_batches_as_they_are(chosen):
     "one_device": strategy.one_device,
     "mirrored": lambda: tf.distribute.MirroredStrategy(["/cpu:0"]),
   }[chosen]()
-  found = strategy.distribute(chosen, tf.data.Dataset.range(6).batch(3))
+  found = strategy.distribute(chosen, lambda: tf.data.Dataset.range(6).batch(3), 3)
   assert [batch.numpy().tolist() for batch in found] == [[0, 1, 2], [3, 4, 5]]
+
+
+def cut_arrays(worker=0, workers=1):
+  """Returns the batches, or a worker's parts of them."""
+  size = parts.BATCH // workers
+  own = tf.nest.map_structure(
+    lambda one: one[:, worker * size : (worker + 1) * size], parts.arrays(4)
+  )
+  return tf.data.Dataset.from_tensor_slices(own).repeat()
 
 
 def train(chosen, slices=1):
   """Returns the scalars of 20 steps with dropout, and every variable of each replica."""
   ours = parts.build(chosen, dropout=0.5, schedule=schedules.Constant(3e-5), slices=slices)
-  given = tf.data.Dataset.from_tensor_slices(parts.arrays(4)).repeat()
-  iterator = strategy.distribute(chosen, given)
+  iterator = strategy.distribute(chosen, cut_arrays, parts.BATCH)
   scalars = ours.take(iterator, STEPS)
   variables = (*ours.net.variables, *ours.optimizer.variables)
   replicas = [[one.numpy() for one in chosen.experimental_local_results(v)] for v in variables]

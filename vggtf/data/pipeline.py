@@ -73,13 +73,33 @@ class TrainingFeed:
     for scale in {records.nearest_scale(s) for s in range(view.scale_min, view.scale_max + 1)}:
       records.at_scale(scale)  # damage is found now, not hours later
 
-  def batches(self, first_step: int) -> tf.data.Dataset:
-    """Returns contracts.Batch es, the one for step `first_step` first."""
-    first = first_step * self.batch_size
-    dataset = tf.data.Dataset.range(first, np.iinfo(np.int64).max - _BLOCK, _BLOCK)
-    dataset = dataset.map(self._reader, num_parallel_calls=2, deterministic=True).unbatch()
+  def batches(self, first_step: int, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Returns contracts.Batch es, the one for step `first_step` first.
+
+    Args:
+      first_step: steps done before.
+      worker: which of the equal parts of every global batch is wanted, counted from 0; no image of
+        another is read.
+      workers: how many parts there are.
+
+    Raises:
+      UsageError: a batch cannot be divided so.
+    """
+    if self.batch_size % workers:
+      raise errors.UsageError(
+        f"TrainingFeed.batch_size = {self.batch_size} cannot be divided equally among {workers} "
+        f"processes: choose a multiple of {workers}"
+      )
+    part = self.batch_size // workers
+
+    def read(first):
+      places = first + tf.range(_BLOCK, dtype=tf.int64)  # among the images of this part
+      return self._reader(places // part * self.batch_size + worker * part + places % part)
+
+    dataset = tf.data.Dataset.range(first_step * part, np.iinfo(np.int64).max // workers, _BLOCK)
+    dataset = dataset.map(read, num_parallel_calls=2, deterministic=True).unbatch()
     dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(self.batch_size, drop_remainder=True).prefetch(_PREFETCH)
+    return dataset.batch(part, drop_remainder=True).prefetch(_PREFETCH)
 
   def raise_failure(self) -> None:
     """Raises what went wrong in reading, if anything did: TensorFlow hides its type."""
@@ -89,10 +109,8 @@ class TrainingFeed:
     """Returns the number of images that were found damaged and replaced, and of the split's."""
     return len(self._damaged), self.records.count
 
-  def _read(self, position: int) -> list[tuple]:
-    epochs, numbers = order.records_at(
-      np.arange(position, position + _BLOCK), self._seed, self.records.count
-    )
+  def _read(self, positions: np.ndarray) -> list[tuple]:
+    epochs, numbers = order.records_at(positions, self._seed, self.records.count)
     rows = []
     for epoch, number in zip(epochs.tolist(), numbers.tolist(), strict=True):
       uniform = order.uniform(self._seed, epoch, number)
@@ -166,8 +184,8 @@ class EvaluationFeed:
     """Raises what went wrong in reading, if anything did."""
     self._reader.raise_failure()
 
-  def _read(self, first: int) -> list[tuple]:
-    numbers = range(first, min(first + _BLOCK, self._records.count))
+  def _read(self, first: np.ndarray) -> list[tuple]:
+    numbers = range(int(first), min(int(first) + _BLOCK, self._records.count))
     return [_stored(self._records.read(number, self._scale)) for number in numbers]
 
   def _see(self, encoded, label, id_) -> contracts.Batch:
@@ -206,16 +224,16 @@ class _Reader:
   """Calls a Python function from a tf.data pipeline and remembers its error.
 
   Args:
-    read: position -> rows, one a record.
+    read: which records, int64 -> rows, one a record.
     columns: what a row holds.
   """
 
-  def __init__(self, read: Callable[[int], list[tuple]], columns: tuple[tf.TensorSpec, ...]):
+  def __init__(self, read: Callable[[np.ndarray], list[tuple]], columns: tuple[tf.TensorSpec, ...]):
     self._read, self._columns = read, columns
     self._failure: errors.VggtfError | None = None
 
-  def __call__(self, position: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    tensors = tf.numpy_function(self._transposed, [position], [c.dtype for c in self._columns])
+  def __call__(self, which: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    tensors = tf.numpy_function(self._transposed, [which], [c.dtype for c in self._columns])
     return tuple(
       tf.ensure_shape(tensor, [None, *column.shape])
       for tensor, column in zip(tensors, self._columns, strict=True)
@@ -225,9 +243,9 @@ class _Reader:
     if self._failure:
       raise self._failure
 
-  def _transposed(self, position: np.ndarray) -> tuple[np.ndarray, ...]:
+  def _transposed(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
     try:
-      rows = self._read(int(position))
+      rows = self._read(which)
     except errors.VggtfError as error:
       self._failure = error
       raise

@@ -185,7 +185,9 @@ def run(
       measure,
       save,
     ]
-    batches = strategies.distribute(strategy, feed.batches(first_step=first))
+    batches = strategies.distribute(
+      strategy, functools.partial(feed.batches, first), feed.batch_size
+    )
     with stopping.StopRequest() as stop, save, pipeline.named_failures(feed):
       if report_magnitudes and first == 0:
         magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)

@@ -1,14 +1,18 @@
 """Where a run computes: constructors of tf.distribute strategies, for gin to bind."""
 
-import logging
-from collections.abc import Iterator
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from vggtf import errors, malloc
-from vggtf.training import cluster
+from vggtf.training import cluster, meeting, stopping
+from vggtf.training import peers as others
 
-_log = logging.getLogger(__name__)
+_PEERS: weakref.WeakKeyDictionary[tf.distribute.Strategy, others.Peers] = (
+  weakref.WeakKeyDictionary()
+)
 
 
 def one_device(device: str | None = None) -> tf.distribute.Strategy:
@@ -55,30 +59,55 @@ def mirrored(devices: int | tuple[str, ...] | None = None) -> tf.distribute.Stra
   return tf.distribute.MirroredStrategy([f"/device:{name}" for name in names])
 
 
-def multi_worker(timeout: float = 600.0) -> tf.distribute.Strategy:
+def multi_worker(timeout: float = 600.0, silence: float = 15.0) -> tf.distribute.Strategy:
   """Returns a strategy for the processes that the variable TF_CONFIG lists, on all their GPUs.
 
-  A process without a GPU computes on its CPU. Each waits here until all have come.
+  A process without a GPU computes on its CPU. Each waits here until all have come: TensorFlow would
+  wait without end, and say nothing.
 
   Args:
-    timeout: seconds that a sum over the workers may take. TensorFlow's own default is to wait
-      without end for a worker that is alive but stuck.
+    timeout: seconds until all must have come, and that a sum over them may take.
+    silence: seconds without a sign of life after which a process counts as lost.
 
   Raises:
-    UsageError: TF_CONFIG is missing, or cannot be right (cluster.py).
+    UsageError: TF_CONFIG is missing or cannot be right, or the processes differ in it or in their
+      versions.
+    EnvironmentFault: this process's port is taken.
+    PeerError: another process does not come; it is named.
   """
-  if timeout <= 0:
-    raise errors.UsageError(f"multi_worker.timeout = {timeout}: expected seconds, more than 0")
+  for name, seconds in (("timeout", timeout), ("silence", silence)):
+    if seconds <= 0:
+      raise errors.UsageError(f"multi_worker.{name} = {seconds}: expected seconds, more than 0")
   found = cluster.read()
   if found is None:
     raise errors.UsageError(
       f"the strategy multi_worker needs {cluster.VARIABLE}, which is not set: it lists the "
       "processes and tells this one which it is"
     )
-  for warning in cluster.check_hosts(found):
-    _log.warning("%s", warning)
+  peers = meeting.join(found, timeout, silence)
   options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-  return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+  with stopping.kept_handler():
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+  _PEERS[strategy] = peers
+  return strategy
+
+
+@contextlib.contextmanager
+def together(strategy: tf.distribute.Strategy) -> Iterator[others.Peers]:
+  """Yields the processes that a strategy computes in; how this one ends is told to the others.
+
+  Raises:
+    PeerError: TensorFlow says that one of them was lost, or does not answer; it is named.
+  """
+  with _PEERS.get(strategy) or others.Peers() as peers:
+    try:
+      yield peers
+    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+      raise peers.error() from error
+    except tf.errors.OpError as error:
+      if not peers.lost:
+        raise
+      raise peers.error() from error
 
 
 def tpu(name: str = "local") -> tf.distribute.Strategy:
@@ -101,19 +130,33 @@ def tpu(name: str = "local") -> tf.distribute.Strategy:
   return tf.distribute.TPUStrategy(resolver)
 
 
-def distribute(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> Iterator:
+def distribute(
+  strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset], batch_size: int
+) -> Iterator:
   """Returns an iterator of per-replica batches, each global batch divided among the replicas.
 
-  Several replicas get their batches without the ids.
+  A process gets, and reads, the part of its own replicas alone. Several replicas get their batches
+  without the ids.
   For one replica it is the data set's own. tf.distribute's is built on GeneratorDataset, which, on
   Python 3.11, has glibc return every block of over 128 KB to the system at once (TensorFlow's
   ApplyPython311MemoryPatch); that is taken back here (docs/performance.md).
+
+  Args:
+    strategy: whose replicas.
+    batches: returns the global batches, contracts.Batch es; where several processes read, called
+      with `worker` and `workers`, and returns that worker's parts of them (contracts.Feed).
+    batch_size: images of a global batch; a multiple of the replicas.
   """
   if strategy.num_replicas_in_sync == 1:
-    return iter(dataset)
-  # Not distribute_datasets_from_function, which would give each replica a whole batch.
-  dataset = dataset.map(lambda batch: batch._replace(id=()))  # a TPU takes no strings
-  iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    return iter(batches())
+
+  def part(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    workers = context.num_input_pipelines
+    own = batches(worker=context.input_pipeline_id, workers=workers) if workers > 1 else batches()
+    own = own.map(lambda batch: batch._replace(id=()))  # a TPU takes no strings
+    return own.rebatch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
+
+  iterator = iter(strategy.distribute_datasets_from_function(part))
   malloc.keep_freed_memory()
   return iterator
 
