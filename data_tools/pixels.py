@@ -52,7 +52,7 @@ def describe() -> dict[str, str]:
   return {
     "alpha": "dropped",
     "exif_orientation": "ignored",
-    "resize": "Pillow bicubic, antialiased; other side rounded half up",
+    "resize": schema.RESIZE,
     "sixteen_bit": "high byte",
     "subsampling": ":".join(SUBSAMPLING),
   }

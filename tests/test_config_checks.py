@@ -42,11 +42,16 @@ def refused(tmp_path, text: str) -> list[str]:
     ("SCHEDULE = 1e-2", "SCHEDULE = 0.01: expected a reference to a Schedule"),
     ("OPTIMIZER = @softmax.Softmax", "it lacks build, apply of a Optimizer"),
     ("MODEL = @sgd.SGD", "it lacks __call__, score_map of a Model"),
+    (
+      "from vggtf.predictors import mean\nPREDICTOR = @mean.Mean\n"
+      "mean.Mean.predictors = (@mean.Mean, @sgd.SGD)",
+      "it lacks prepare, __call__, describe of a Predictor",
+    ),
   ],
 )
 def test_what_does_not_fit_is_named(tmp_path, text, message):
   (complaint,) = [c for c in refused(tmp_path, text) if "would read" not in c]
-  assert complaint.startswith("own.gin:9: ")
+  assert complaint.startswith("own.gin:9: " if "\n" not in text else "own.gin:")
   assert message in complaint
 
 

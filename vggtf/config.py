@@ -8,6 +8,7 @@ config_types.py at what it made of the files.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util  # before gin, whose missing-file error needs it and does not import it
 import inspect
@@ -15,14 +16,17 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import gin
 
 from vggtf import config_checks, config_files, config_imports, errors
+from vggtf import workdir as workdirs
 from vggtf.config_imports import announced
 
 __all__ = [
   "announced",
+  "arguments",
   "configured",
   "files",
   "operative_text",
@@ -30,6 +34,7 @@ __all__ = [
   "parse",
   "text",
   "unbound",
+  "within_run",
 ]
 
 _log = logging.getLogger(__name__)
@@ -38,6 +43,9 @@ _PACKAGE = Path(__file__).parent
 # After the current folder: a checkout's gin/, then a wheel's.
 _SEARCH_PATHS = tuple(str(path) for path in (_PACKAGE.parent, _PACKAGE) if (path / "gin").is_dir())
 _origins: dict[str, str] = {}
+# Where gin keeps a configuration.
+_STATE = (gin.config._CONFIG, gin.config._IMPORTS, gin.config._OPERATIVE_CONFIG)
+_given: dict = {}  # the arguments of the last `parse`
 
 
 def parse(
@@ -65,6 +73,14 @@ def parse(
     UsageError: a file, module, name or parameter does not exist, a value has a wrong type, or a
       binding is missing or would do nothing.
   """
+  _given.update(
+    files=files,
+    params=params,
+    modules=modules,
+    allow_imports=allow_imports,
+    search_paths=search_paths,
+    kept=kept,
+  )
   search = (*search_paths, *_SEARCH_PATHS)
   files = [*([kept] if kept else []), *files]
   said = [config_files.read(file, search, source) for source, file in enumerate(files)]
@@ -113,6 +129,34 @@ def parse(
       _log.info("%s of %s overrides %s", config_files.spell(key), bound[-1].text, first.text)
 
 
+@contextlib.contextmanager
+def within_run(workdir: str) -> Iterator[None]:
+  """Makes current what this command would be configured to if it were given another run.
+
+  That run's own configuration takes the place of this one's, under the same files and bindings.
+
+  Args:
+    workdir: the other run's folder.
+
+  Raises:
+    UsageError: the folder holds no configuration, or the two do not fit.
+  """
+  kept = workdirs.Workdir(workdir).config
+  if not kept.exists():
+    raise errors.UsageError(f"{workdir} holds no run ({kept.name} is missing); train one there")
+  before, given = [place.copy() for place in _STATE], dict(_given)
+  try:
+    with gin.unlock_config():
+      gin.clear_config()
+      parse(**given | {"kept": str(kept)})
+    yield
+  finally:
+    for place, content in zip(_STATE, before, strict=True):
+      place.clear()
+      place.update(content)
+    _given.update(given)
+
+
 def files() -> dict[str, Path]:
   """Returns the gin files that come along: what --gin_file calls them, and where they lie."""
   return {
@@ -143,6 +187,22 @@ def configured(function: Callable) -> Callable:
     return gin.get_configurable(function)
   except ValueError:
     return function
+
+
+def arguments(called: Callable | str) -> dict[str, Any]:
+  """Returns the defaults and bindings that a call would get; nothing of what gin does not know.
+
+  Args:
+    called: what a reference is resolved to, or a full name, such as "vggtf.jobs.train.run".
+  """
+  name = called if isinstance(called, str) else f"{called.__module__}.{called.__qualname__}"
+  try:
+    bound = gin.get_bindings(name)
+    parameters = inspect.signature(gin.get_configurable(name)).parameters
+  except ValueError:
+    return {}
+  defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+  return defaults | bound
 
 
 def unbound(function: Callable, given: Sequence[str]) -> list[str]:

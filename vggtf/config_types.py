@@ -38,7 +38,9 @@ def mistyped() -> Iterator[tuple[Key, str]]:
     if value is gin.REQUIRED:
       continue
     if protocol := _protocol(hint):
-      if problem := _unfit(given, value, protocol):
+      several = typing.get_origin(hint) is collections.abc.Sequence
+      pairs = zip(given, value, strict=True) if several and _is_row(value) else [(given, value)]
+      for problem in filter(None, (_unfit(*pair, protocol) for pair in pairs)):
         yield key, f"{spell(key)} = {given!r}: {problem}"
     elif not _fits(value, hint):
       yield key, f"{spell(key)} = {given!r}: expected {inspect.formatannotation(hint)}"
@@ -131,6 +133,10 @@ def _fits(value: object, hint: object) -> bool:
 
 def _is_bearable(value: object, hint: object) -> bool:
   return beartype.door.is_bearable(value, hint, conf=_NUMBERS)
+
+
+def _is_row(value: object) -> bool:
+  return isinstance(value, (list, tuple))
 
 
 def _parts(hint: object) -> set:

@@ -63,6 +63,23 @@ class Training:
   updates: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where a net's weights come from, for results and for protocols that follow the training.
+
+  run: the run's name. step, sha256: of the checkpoint; the digest is that of its list of digests.
+  labels: class names in label order. trained_at: the smallest and the largest S, in pixels; None
+  where the run does not say. averaged: whether the weights are averages over the steps.
+  """
+
+  run: str
+  step: int
+  sha256: str
+  labels: tuple[str, ...]
+  trained_at: tuple[int, int] | None = None
+  averaged: bool = False
+
+
 class Model(Protocol):
   """A net, a `tf.Module`.
 
@@ -70,6 +87,8 @@ class Model(Protocol):
   from the job, and whatever else its gin file binds.
 
   input_size: the side in pixels of the square images that it classifies.
+
+  It may have a `title`, what tables call it; one that was loaded from a run has its `source`.
   """
 
   input_size: int
@@ -175,19 +194,53 @@ class Predictor(Protocol):
     """Returns the whole protocol in a few words, for the results."""
 
 
+class Answers(NamedTuple):
+  """A predictor's answers to the N images of a split, as numpy arrays sorted by id.
+
+  id: bytes [N]. label: int32 [N]. classes: int32 [N, 5], the most probable ones, and
+  probabilities: float32 [N, 5], theirs; fewer than 5 where there are fewer classes.
+  posteriors: float32 [N, classes], where they are kept.
+  """
+
+  id: Any
+  label: Any
+  classes: Any
+  probabilities: Any
+  posteriors: Any = None
+
+
+class Measured(NamedTuple):
+  """What an evaluator found of a predictor; means: metric name -> metrics.Mean."""
+
+  predictor: Predictor
+  means: dict[str, Any]
+  answers: Answers
+
+
 class Evaluator(Protocol):
   """Measures a net on a data set.
 
   Its constructor takes the model and the data's folder from the job.
 
-  protocol: how, in a few words. labels: the data's (class key, name) pairs.
+  protocol: how, in a few words. remark: what it adds to a predictor's own description.
+  labels: the data's (class key, name) pairs. manifest, split: of the data.
   """
 
   protocol: str
+  remark: str
   labels: tuple[tuple[str, str], ...]
+  manifest: Any
+  split: str
 
   def __call__(self) -> dict[str, Any]:
     """Returns metric name -> metrics.Mean."""
+
+  def measure(self, posteriors: bool = False) -> list[Measured]:
+    """Returns what it found of the predictor's members and, last, of itself.
+
+    Args:
+      posteriors: whether the whole posteriors of means and of itself are kept.
+    """
 
 
 class Configuration(Protocol):

@@ -81,6 +81,10 @@ def stored_size(height: int, width: int, scale: int, upscale: bool = True) -> tu
   return scaled_side(height, shortest, scale), scaled_side(width, shortest, scale)
 
 
+# How pictures are resized, as manifests say it; TensorFlow's antialiased cubic is the same kernel.
+RESIZE = "Pillow bicubic, antialiased; other side rounded half up"
+
+
 def scaled_side(side, shortest, scale):
   """Length of `side` after an isotropic rescale of `shortest` to `scale` (paper, section 3.1).
 

@@ -11,7 +11,7 @@ from PIL import Image
 from data_tools import pixels
 from tests import samples
 from vggtf import errors, images, records
-from vggtf.data import order, pipeline, shards, train_view
+from vggtf.data import evaluation_feed, order, pipeline, shards, train_view
 
 BATCH = 7  # 48 images: batches straddle epochs, and blocks of reading straddle batches
 view_at_32 = functools.partial(train_view.TrainView, scale_min=32, scale_max=32)
@@ -357,7 +357,9 @@ class TwoScales(Centre):
 
 
 def evaluate(data_set, predictor, batch_size: int) -> list:
-  feed = pipeline.EvaluationFeed(shards.Shards(str(data_set), "validation"), predictor, batch_size)
+  feed = evaluation_feed.EvaluationFeed(
+    shards.Shards(str(data_set), "validation"), predictor, batch_size
+  )
   return list(feed.batches().as_numpy_iterator())
 
 
@@ -418,7 +420,7 @@ def test_the_smallest_stored_scale_that_suffices_is_read(data_set, monkeypatch, 
   found = shards.Shards(data_set, "validation")
   read, seen = found.read, set()
   monkeypatch.setattr(found, "read", lambda number, scale: seen.add(scale) or read(number, scale))
-  list(pipeline.EvaluationFeed(found, Centre(wanted), 8).batches())
+  list(evaluation_feed.EvaluationFeed(found, Centre(wanted), 8).batches())
   assert seen == {stored}
 
 
@@ -427,7 +429,7 @@ def test_a_damaged_record_ends_the_evaluation_and_is_named(damaged):
   data = bytearray(path.read_bytes())
   data[-5] ^= 1
   path.write_bytes(data)
-  feed = pipeline.EvaluationFeed(shards.Shards(str(damaged), "validation"), Centre(), 8)
+  feed = evaluation_feed.EvaluationFeed(shards.Shards(str(damaged), "validation"), Centre(), 8)
   with pytest.raises(tf.errors.OpError):
     list(feed.batches())
   with pytest.raises(errors.IntegrityError, match=rf"{path.name} record \d+: damaged record"):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests import samples
 from vggtf import contracts, errors
-from vggtf.data import pipeline
+from vggtf.data import reader
 from vggtf.evaluators import classification
 from vggtf.predictors import centre, dense
 
@@ -135,13 +135,13 @@ def test_padding_may_be_anything(data_dir):
 
 
 def test_a_picture_that_cannot_be_decoded_is_damage(data_dir, monkeypatch):
-  stored = pipeline._stored
+  stored = reader.stored
 
   def broken(record):
     encoded, label, id_ = stored(record)
     return (encoded[:-200] if id_ == b"validation/00007" else encoded), label, id_
 
-  monkeypatch.setattr(pipeline, "_stored", broken)
+  monkeypatch.setattr(reader, "stored", broken)
   with pytest.raises(errors.IntegrityError) as caught:
     evaluator(data_dir, Eye(), 8)()
   assert str(caught.value) == (

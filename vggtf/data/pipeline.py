@@ -15,13 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from vggtf import contracts, errors, images, manifest, schema
-from vggtf.data import order, shards, train_view
+from vggtf.data import order, reader, shards, train_view
 
 _log = logging.getLogger(__name__)
-_BLOCK = 32  # records a call
 _PREFETCH = 2  # batches ready ahead of the step
 _NUMBER = tf.TensorSpec([], tf.int64)
-_STORED = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))
 
 
 class TrainingFeed:
@@ -69,7 +67,9 @@ class TrainingFeed:
     self._view, self._side, self._seed = view, side, seed
     self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()
     draws = tf.TensorSpec([order.DRAWS], tf.float32)
-    self._reader = _Reader(self._read, (*_STORED, tf.TensorSpec([2], tf.int64), _NUMBER, draws))
+    self._reader = reader.Reader(
+      self._read, (*reader.STORED, tf.TensorSpec([2], tf.int64), _NUMBER, draws)
+    )
     for scale in {records.nearest_scale(s) for s in range(view.scale_min, view.scale_max + 1)}:
       records.at_scale(scale)  # damage is found now, not hours later
 
@@ -93,10 +93,12 @@ class TrainingFeed:
     part = self.batch_size // workers
 
     def read(first):
-      places = first + tf.range(_BLOCK, dtype=tf.int64)  # among the images of this part
+      places = first + tf.range(reader.BLOCK, dtype=tf.int64)  # among the images of this part
       return self._reader(places // part * self.batch_size + worker * part + places % part)
 
-    dataset = tf.data.Dataset.range(first_step * part, np.iinfo(np.int64).max // workers, _BLOCK)
+    dataset = tf.data.Dataset.range(
+      first_step * part, np.iinfo(np.int64).max // workers, reader.BLOCK
+    )
     dataset = dataset.map(read, num_parallel_calls=2, deterministic=True).unbatch()
     dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(part, drop_remainder=True).prefetch(_PREFETCH)
@@ -116,7 +118,7 @@ class TrainingFeed:
       uniform = order.uniform(self._seed, epoch, number)
       scale = self._view.scale(uniform)
       record = self._read_sound(number, self.records.nearest_scale(scale))
-      rows.append((*_stored(record), (record.height, record.width), scale, uniform))
+      rows.append((*reader.stored(record), (record.height, record.width), scale, uniform))
     return rows
 
   def _read_sound(self, number: int, scale: int) -> schema.Record:
@@ -146,61 +148,6 @@ class TrainingFeed:
     return contracts.Batch(image, label, tf.constant(1.0), id_)
 
 
-class EvaluationFeed:
-  """Every image of a split once, as a predictor wants to see it.
-
-  Args:
-    records: the split.
-    predictor: prepares the images.
-    batch_size: images a batch, at most.
-  """
-
-  def __init__(self, records: shards.Shards, predictor: contracts.Predictor, batch_size: int):
-    self._records, self._predictor, self._batch_size = records, predictor, batch_size
-    self._scale = records.sufficient_scale(predictor.scale)
-    self._reader = _Reader(self._read, _STORED)
-    records.at_scale(self._scale)
-
-  def batches(self) -> tf.data.Dataset:
-    """Returns contracts.Batch es in a fixed order.
-
-    A predictor of fixed size gets batches of one shape, the last one padded with weight 0; for
-    another, images of equal shape are gathered and no pixel is ever padded.
-    """
-    dataset = tf.data.Dataset.range(0, self._records.count, _BLOCK)
-    dataset = dataset.map(self._reader, num_parallel_calls=2, deterministic=True).unbatch()
-    dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if self._predictor.fixed_size:
-      dataset = dataset.batch(self._batch_size).map(self._pad)
-    else:
-      dataset = dataset.group_by_window(
-        lambda batch: _shape_key(batch.image),
-        lambda _, group: group.batch(self._batch_size),
-        window_size=self._batch_size,
-      )
-    return dataset.prefetch(_PREFETCH)
-
-  def raise_failure(self) -> None:
-    """Raises what went wrong in reading, if anything did."""
-    self._reader.raise_failure()
-
-  def _read(self, first: np.ndarray) -> list[tuple]:
-    numbers = range(int(first), min(int(first) + _BLOCK, self._records.count))
-    return [_stored(self._records.read(number, self._scale)) for number in numbers]
-
-  def _see(self, encoded, label, id_) -> contracts.Batch:
-    view = self._predictor.prepare(images.decode(encoded))
-    return contracts.Batch(view, label, tf.constant(1.0), id_)
-
-  def _pad(self, batch: contracts.Batch) -> contracts.Batch:
-    def pad(values):
-      missing = self._batch_size - tf.shape(values)[0]
-      padded = tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1))
-      return tf.ensure_shape(padded, [self._batch_size, *values.shape[1:]])
-
-    return tf.nest.map_structure(pad, batch)
-
-
 @contextlib.contextmanager
 def named_failures(feed: contracts.Feed) -> Iterator[None]:
   """Says what went wrong in reading: TensorFlow hides our errors' types behind its own.
@@ -220,41 +167,6 @@ def named_failures(feed: contracts.Feed) -> Iterator[None]:
     ) from error
 
 
-class _Reader:
-  """Calls a Python function from a tf.data pipeline and remembers its error.
-
-  Args:
-    read: which records, int64 -> rows, one a record.
-    columns: what a row holds.
-  """
-
-  def __init__(self, read: Callable[[np.ndarray], list[tuple]], columns: tuple[tf.TensorSpec, ...]):
-    self._read, self._columns = read, columns
-    self._failure: errors.VggtfError | None = None
-
-  def __call__(self, which: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    tensors = tf.numpy_function(self._transposed, [which], [c.dtype for c in self._columns])
-    return tuple(
-      tf.ensure_shape(tensor, [None, *column.shape])
-      for tensor, column in zip(tensors, self._columns, strict=True)
-    )
-
-  def raise_failure(self) -> None:
-    if self._failure:
-      raise self._failure
-
-  def _transposed(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
-    try:
-      rows = self._read(which)
-    except errors.VggtfError as error:
-      self._failure = error
-      raise
-    return tuple(
-      np.array(values, column.dtype.as_numpy_dtype)
-      for values, column in zip(zip(*rows, strict=True), self._columns, strict=True)
-    )
-
-
 def _check_decodes(record: schema.Record) -> None:
   try:
     images.decode(record.encoded)
@@ -262,15 +174,3 @@ def _check_decodes(record: schema.Record) -> None:
     raise errors.IntegrityError(
       f"image {record.id!r} cannot be decoded ({error.message}); convert the data again"
     ) from error
-
-
-def _stored(record: schema.Record) -> tuple[bytes, int, bytes]:
-  """Returns the columns _STORED of a record: encoded, label, id."""
-  return record.encoded, record.label, record.id.encode()
-
-
-def _shape_key(view) -> tf.Tensor:
-  """A number that is equal for views of equal shapes."""
-  shapes = tf.concat([tf.shape(leaf) for leaf in tf.nest.flatten(view)], 0)
-  text = tf.strings.reduce_join(tf.strings.as_string(shapes), separator="x")
-  return tf.strings.to_hash_bucket_fast(text, 1 << 62)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, metrics
-from vggtf.data import pipeline, shards
+from vggtf import contracts, errors, metrics, schema
+from vggtf.data import evaluation_feed, pipeline, shards
+from vggtf.evaluators import tally
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 30
 
 
 class Classification:
-  """Measures one predictor on one split.
+  """Measures one predictor on one split, and on the way all that it is the mean of.
 
   Args:
     model: the net.
     data_dir: a converted data set.
     predictor: what is measured; called with the net.
     split: on which images.
-    batch_size: images a batch, at most.
+    batch_size: images a batch, at most; of images larger than the net's own, as many as have as
+      many pixels.
+    originals: whether pictures are read as they were before the conversion (scale 0 of the data)
+      and not from the stored scale that suffices.
+    compiled_shapes: images of how many shapes XLA may compile for; others run as a graph. Each
+      takes seconds and memory, and whole images have hundreds of shapes.
   """
 
   def __init__(
@@ -33,19 +40,28 @@ class Classification:
     predictor: Callable[[contracts.Model], contracts.Predictor],
     split: str = "validation",
     batch_size: int = 64,
+    originals: bool = False,
+    compiled_shapes: int = 0,
   ):
     records = shards.Shards(data_dir, split)
     if not records.count:
       raise errors.UsageError(f"the split {split!r} of {data_dir} has no images to measure on")
-    predictor = predictor(model)
-    self.protocol = predictor.describe()
+    _check_rule(records)
+    self.predictor = predictor(model)
+    self.remark = ", original files" if originals else ""
+    self.protocol = self.predictor.describe() + self.remark
+    self.split, self.manifest = split, records.manifest
     self.labels = records.manifest.labels
     self._count = records.count
-    self._feed = pipeline.EvaluationFeed(records, predictor, batch_size)
-    self._batches = self._feed.batches()
-    self._predict = tf.function(
-      predictor.__call__, input_signature=[self._batches.element_spec.image]
+    self._feed = evaluation_feed.EvaluationFeed(
+      records, self.predictor, batch_size, model.input_size, originals
     )
+    self._batches = self._feed.batches()
+    self._members = getattr(self.predictor, "members", (self.predictor,))
+    signature = [self._batches.element_spec.image]
+    self._graph = tf.function(self._ask, input_signature=signature)
+    self._compiled = tf.function(self._ask, jit_compile=True)
+    self._most_shapes, self._shapes = compiled_shapes, set()
 
   def __call__(self) -> dict[str, metrics.Mean]:
     """Returns "top1_error" and "top5_error" as (sum, weight): fractions of the split's images.
@@ -54,29 +70,65 @@ class Classification:
       DivergedError: a posterior is not finite; the images are named.
       IntegrityError: an image cannot be read, or not all were counted.
     """
-    means = {"top1_error": metrics.Mean(), "top5_error": metrics.Mean()}
-    said = time.monotonic()
+    return self.measure()[-1].means
+
+  def measure(self, posteriors: bool = False) -> list[contracts.Measured]:
+    """Returns what was found of each member of the predictor, of itself last.
+
+    Args:
+      posteriors: whether those of every image are kept, of the predictor itself and of all members
+        that are means.
+
+    Raises:
+      DivergedError: as for a call.
+      IntegrityError: as for a call.
+    """
+    whole = [posteriors and (one is self.predictor or _is_mean(one)) for one in self._members]
+    tallies = [tally.Tally(one, keep) for one, keep in zip(self._members, whole, strict=True)]
+    start = said = time.monotonic()
     with pipeline.named_failures(self._feed):
       for batch in self._batches:
+        for one, found in zip(tallies, self._answers(batch.image), strict=True):
+          one.add(found, batch)
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
           said = time.monotonic()
-          done = means["top1_error"].weight
-          _log.info("evaluated %d of %d images (%s)", done, self._count, self.protocol)
-        posteriors = self._predict(batch.image)
-        self._check_finite(posteriors, batch)
-        for name, k in (("top1_error", 1), ("top5_error", 5)):
-          wrong = metrics.top_k_errors(posteriors, batch.label, k)
-          means[name] = means[name].add(wrong, batch.weight)
-    counted = means["top1_error"].weight
-    if counted != self._count:
+          self._tell(tallies[0].count, said - start)
+    if tallies[0].count != self._count:
       raise errors.IntegrityError(
-        f"{counted:.0f} images were evaluated, the split has {self._count}"
+        f"{tallies[0].count:.0f} images were evaluated, the split has {self._count}"
       )
-    return means
+    return [one.measured() for one in tallies]
 
-  def _check_finite(self, posteriors: tf.Tensor, batch: contracts.Batch) -> None:
-    finite = tf.reduce_all(tf.math.is_finite(posteriors), axis=1)
-    bad = tf.boolean_mask(batch.id, ~finite & (batch.weight > 0)).numpy()
-    if len(bad):
-      names = ", ".join(id_.decode() for id_ in bad[:5])
-      raise errors.DivergedError(f"posteriors of {len(bad)} images are not finite: {names}")
+  def _ask(self, views) -> tuple[tf.Tensor, ...]:
+    return self.predictor.each(views) if len(self._members) > 1 else (self.predictor(views),)
+
+  def _answers(self, views) -> tuple[tf.Tensor, ...]:
+    shape = tuple(tuple(view.shape) for view in tf.nest.flatten(views))
+    if len(self._shapes) < self._most_shapes:
+      self._shapes.add(shape)
+    return self._compiled(views) if shape in self._shapes else self._graph(views)
+
+  def _tell(self, done: float, seconds: float) -> None:
+    left = datetime.timedelta(seconds=round((self._count - done) * seconds / done))
+    _log.info(
+      "evaluated %d of %d images, %.3g img/s, ETA %s (%s)",
+      done,
+      self._count,
+      done / seconds,
+      left,
+      self.protocol,
+    )
+
+
+def _is_mean(predictor: contracts.Predictor) -> bool:
+  return len(getattr(predictor, "members", ())) > 1
+
+
+def _check_rule(records: shards.Shards) -> None:
+  """Raises UsageError where the set's pictures were resized by another rule than ours."""
+  rule = records.manifest.options.get("pixels", {}).get("resize", schema.RESIZE)
+  if rule != schema.RESIZE:
+    raise errors.UsageError(
+      f"the stored scales were resized by {rule!r}, an evaluation resizes by {schema.RESIZE!r}; "
+      "convert the data again"
+    )

@@ -6,15 +6,16 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, workdir
-from vggtf.training import averaging
+from vggtf import contracts, errors
+from vggtf import workdir as workdirs
+from vggtf.training import averaging, source
 from vggtf.training.checkpoint import Checkpoints
 from vggtf.training.restoring import restore
 
 
 def load_model(
-  folder: workdir.Workdir,
-  facts: workdir.RunFacts,
+  folder: workdirs.Workdir,
+  facts: workdirs.RunFacts,
   model: Callable[..., contracts.Model],
   which: str,
   weights: str = averaging.RAW,
@@ -29,7 +30,7 @@ def load_model(
     weights: "raw", or "ema" for the averages that a run with `train.run.averaging` keeps.
 
   Returns:
-    The net and the checkpoint's step.
+    The net, with its `source`, and the checkpoint's step.
 
   Raises:
     UsageError: an unknown choice, nothing was trained yet, or the run keeps no averages.
@@ -50,6 +51,29 @@ def load_model(
       averages.build(net.variables)
       restore(tf.train.Checkpoint(averaging=averages), prefix, whole=False)
       averages.assign()
+    net.source = source.describe(folder, facts, prefix, weights == averaging.EMA)
     return net
 
   return Checkpoints(folder.checkpoints).read(which, read)
+
+
+def load_run(
+  workdir: str,
+  model: Callable[..., contracts.Model],
+  checkpoint_choice: str = "latest",
+  weights: str = averaging.RAW,
+) -> contracts.Model:
+  """Returns the net of a run, for gin to bind where nets of several runs meet.
+
+  Args:
+    workdir: the run's folder.
+    model: the constructor of its net.
+    checkpoint_choice: "latest" or "best".
+    weights: "raw" or "ema".
+
+  Raises:
+    UsageError: as `load_model`; or the folder holds no run.
+    IntegrityError: as `load_model`.
+  """
+  folder = workdirs.Workdir(workdir)
+  return load_model(folder, folder.read_facts(), model, checkpoint_choice, weights)[0]
