@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -115,6 +116,24 @@ def test_a_torn_last_line_does_not_swallow_the_next(run):
   run.append_results(results(4))
   assert run.read_results() == results(1) + results(3) + results(4)
   assert all(map(json.loads, run.results.read_text().splitlines()[2:]))
+
+
+def test_results_that_do_not_fit_leave_those_before_as_they_were(run):
+  run.path.mkdir()
+  run.append_results(results(1))
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  size = run.results.stat().st_size + 9
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # Python ignores the signal
+  try:
+    for _ in range(2):
+      with pytest.raises(errors.EnvironmentFault, match=r"cannot be written to .*jsonl \("):
+        run.append_results(results(2))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert run.read_results() == results(1)
+  run.append_results(results(3))
+  assert run.read_results() == results(1) + results(3)
+  assert b"\n\n" not in run.results.read_bytes()
 
 
 def test_a_text_is_written_whole_and_nothing_is_left_beside_it(tmp_path):

@@ -20,6 +20,8 @@ from tests.jobs import runs
 from vggtf import errors, workdir
 from vggtf.data import pipeline
 from vggtf.evaluators import classification
+from vggtf.losses import weight_decay
+from vggtf.optimizers import schedules
 from vggtf.reports import summary
 from vggtf.training import checkpoint, trained
 
@@ -98,6 +100,7 @@ def test_curves_are_in_tensorboard(whole):
 
 
 def test_a_finished_run_has_nothing_to_do(copy, data_dir, caplog):
+  """T8."""
   before = runs.saved(copy, 6)
   with caplog.at_level(logging.INFO, "vggtf"):
     runs.run(copy, data_dir)
@@ -132,6 +135,7 @@ def test_the_same_data_elsewhere_are_the_same(copy, tmp_path):
 
 
 def test_a_folder_is_trained_in_by_one_process_and_read_by_any(copy, data_dir):
+  """T10, K8, K9."""
   before = {path: path.read_bytes() for path in copy.glob("*.*")}
   run = workdir.Workdir(str(copy))
   with run.claimed():
@@ -148,6 +152,7 @@ def test_a_folder_is_trained_in_by_one_process_and_read_by_any(copy, data_dir):
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_work(tmp_path, data_dir):
+  """L4."""
   (tmp_path / "file").touch()
   with pytest.raises(errors.UsageError, match="is a file or lies below one"):
     runs.run(tmp_path / "file" / "run", data_dir, model=None)
@@ -177,6 +182,8 @@ def test_0_steps_save_the_net_as_it_is_drawn(tmp_path, data_dir):
 def test_a_signal_ends_the_run_after_its_step_and_the_rest_is_bit_for_bit_the_same(
   whole, data_dir, tmp_path
 ):
+  """T3."""
+
   class Signalled(classification.Classification):
     """Is measuring for the second time when the signal comes."""
 
@@ -204,6 +211,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_rest_is_bit_for_bit_the_sa
 
 
 def test_a_killed_run_goes_on_from_its_newest_sound_checkpoint(whole, copy, data_dir, caplog):
+  """T4, K1."""
   os.truncate(copy / "checkpoints/step-00000006/state.data-00000-of-00001", 1000)
   (copy / "checkpoints/.writing-step-00000007").mkdir()
   with caplog.at_level(logging.INFO, "vggtf"):
@@ -219,6 +227,7 @@ def test_a_killed_run_goes_on_from_its_newest_sound_checkpoint(whole, copy, data
 
 
 def test_a_run_whose_checkpoints_are_damaged_is_not_begun_anew(copy, data_dir):
+  """P5."""
   for path in (copy / "checkpoints").glob("*/COMMIT.json"):
     path.unlink()
   for _ in range(2):
@@ -227,6 +236,7 @@ def test_a_run_whose_checkpoints_are_damaged_is_not_begun_anew(copy, data_dir):
 
 
 def test_a_run_that_diverges_ends_and_its_last_good_checkpoint_stays(copy, data_dir):
+  """T1."""
   before = runs.saved(copy, 6)
   with pytest.raises(errors.DivergedError, match="Lower the learning rate") as caught:
     runs.run(copy, data_dir, rate=1e30, steps=20, steps_per_call=1, checkpoint_every=1)
@@ -244,6 +254,7 @@ def test_a_run_that_diverges_ends_and_its_last_good_checkpoint_stays(copy, data_
 
 
 def test_the_images_of_the_steps_that_diverged_are_listed(tmp_path, data_dir):
+  """T1."""
   seen = []
 
   class Feed(pipeline.TrainingFeed):
@@ -269,12 +280,22 @@ def test_a_run_that_diverges_on_a_full_disk_says_so(copy, data_dir, monkeypatch)
 
   monkeypatch.setattr(checkpoint.Checkpoints, "save_diverged", full)
   with pytest.raises(errors.DivergedError, match=r"not kept \(no room\); the last good .* step 6"):
-    runs.run(copy, data_dir, rate=1e30, steps=9, steps_per_call=1)
+    runs.run(
+      copy,
+      data_dir,
+      rate=1e30,
+      steps=9,
+      steps_per_call=1,
+      checkpoint_every=1,
+      weight_decay=weight_decay.Nothing,
+    )
+  assert runs.steps(copy) == [3, 6]  # not 7, though there is no decay to tell of its weights
 
 
 def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint(
   tmp_path, data_dir, monkeypatch, caplog
 ):
+  """K6."""
   write = tf.train.Checkpoint.write
 
   def full(state, prefix):
@@ -286,6 +307,28 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint(
   runs.run(tmp_path / "run", data_dir, steps=3, checkpoint_every=2, evaluate_every=9)
   assert "training goes on, and tries again in 2 steps: the state of step 2 cannot" in caplog.text
   assert runs.steps(tmp_path / "run") == [3]
+
+
+def test_what_cannot_be_measured_or_told_costs_the_run_its_exit_code_alone(
+  tmp_path, data_dir, caplog
+):
+  """T7, T12: neither curves nor results can be written."""
+  run = workdir.Workdir(str(tmp_path / "run"))
+  run.results.mkdir(parents=True)
+  run.logs.touch()
+  constant = functools.partial(schedules.Steps, boundaries=(), initial=1e-3)
+  with pytest.raises(errors.EnvironmentFault, match=r"no measurements of the steps 1: the results"):
+    runs.run(run.path, data_dir, steps=1, schedule=constant)
+  assert runs.steps(run.path) == [1]
+  assert "no measurement of step 1, training goes on: the results cannot be written" in caplog.text
+  assert f"curves cannot be written to {run.logs / 'train'} (" in caplog.text
+
+
+def test_a_run_that_may_only_go_on_does_not_begin(tmp_path, data_dir):
+  """K3."""
+  with pytest.raises(errors.IntegrityError, match=r"--require_checkpoint, but .* holds none; "):
+    runs.run(tmp_path / "run", data_dir, require_checkpoint=True)
+  assert not (tmp_path / "run" / "config.gin").exists()
 
 
 @pytest.mark.parametrize("name", ["evaluate_every", "checkpoint_every", "log_every"])
@@ -330,6 +373,8 @@ def test_a_damaged_record_that_is_allowed_for_is_counted_in_the_results(tmp_path
 
 
 def test_images_that_end_early_are_no_short_run(tmp_path, data_dir):
+  """T5."""
+
   class Ending(pipeline.TrainingFeed):
     def batches(self, first_step):
       return super().batches(first_step).take(3)
@@ -348,6 +393,8 @@ def test_original_sizes_alone_can_be_trained_on(tmp_path):
 
 
 def test_memory_that_does_not_suffice_is_a_fault_of_the_machine(tmp_path, data_dir):
+  """T2."""
+
   def exhausted(net, data_dir):
     class Evaluator(classification.Classification):
       def __call__(self):

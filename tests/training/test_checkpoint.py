@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -111,6 +112,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_is_set_aside_and_the_one_before_is_used(three, damage, caplog):
+  """K1."""
   DAMAGES[damage](three / "step-00000003")
   with caplog.at_level(logging.WARNING, "vggtf"):
     assert newest(three) == (2, 2.0)
@@ -135,6 +137,7 @@ def test_damaged_newest_is_passed_over_by_the_other_jobs(three, damage):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_run_whose_checkpoints_are_all_damaged_never_begins_at_step_0(three, damage):
+  """K1, P5."""
   for step in (1, 3, 2):  # 2 is what the damage of files elsewhere takes its sums from
     DAMAGES[damage](three / f"step-{step:08d}")
   for _ in range(2):  # a supervisor starts it again and again
@@ -183,6 +186,7 @@ def test_there_are_no_sound_ones_where_nothing_was_saved(tmp_path):
 
 
 def test_remains_of_an_interrupted_write_are_swept_and_never_read(three, caplog):
+  """K4."""
   shutil.copytree(three / "step-00000003", three / ".writing-step-00000004")
   (three / ".writing-step-00000005").mkdir()
   (three / ".removing-step-00000000").mkdir()
@@ -197,6 +201,27 @@ def test_remains_of_an_interrupted_write_are_swept_and_never_read(three, caplog)
   caplog.clear()
   newest(three)
   assert caplog.text == ""
+
+
+def test_neither_the_clock_nor_a_time_zone_says_which_is_the_newest(three, monkeypatch):
+  """T11."""
+  for step, seconds in ((1, 3e9), (2, 2e9), (3, 1)):  # a clock that went backwards
+    for path in (three / f"step-{step:08d}").iterdir():
+      os.utime(path, (seconds, seconds))
+    os.utime(three / f"step-{step:08d}", (seconds, seconds))
+  monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+  time.tzset()
+  assert newest(three) == (3, 3.0)
+  monkeypatch.undo()
+  time.tzset()
+  assert newest(three) == (3, 3.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'model_checkpoint_path: "../../elsewhere/x"'])
+def test_a_state_file_of_tensorflow_says_nothing(three, content):
+  """K2, K7: what is there is found by looking, and nothing leads out of the folder."""
+  (three / "checkpoint").write_bytes(content)
+  assert newest(three) == (3, 3.0)
 
 
 def test_folders_that_are_none_of_ours_are_left_alone(three):
@@ -232,6 +257,7 @@ def test_folders_that_are_none_of_ours_are_left_alone(three):
   ids=["more layers", "a norm", "narrower", "fewer layers"],
 )
 def test_checkpoint_of_another_net_is_refused(tmp_path, saved, options, why):
+  """K5."""
   found = parts.net(**options)
   checkpoints = checkpoint.Checkpoints(tmp_path)
   checkpoints.save(tf.train.Checkpoint(model=parts.net(**saved)), 1)
@@ -276,6 +302,7 @@ def test_the_best_that_is_damaged_gives_way_to_the_next(three, caplog):
 
 @pytest.mark.parametrize("nan_at", [1, 2, 3])
 def test_an_error_that_is_not_a_number_never_is_the_best(tmp_path, nan_at):
+  """K10."""
   checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
   for step, error in ((1, 0.5), (2, 0.2), (3, 0.4), (4, float("inf"))):
     checkpoints.save(Small(step), step, float("nan") if step == nan_at else error)
@@ -315,6 +342,7 @@ class Full(Small):
 
 
 def test_full_disk_is_a_fault_of_the_machine_and_leaves_what_was(three):
+  """K6."""
   with pytest.raises(errors.EnvironmentFault, match=r"step 4 cannot be written.*No space left"):
     checkpoint.Checkpoints(three, keep=1).save(Full(), 4)
   assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
@@ -346,6 +374,7 @@ def test_disk_that_the_system_calls_full_leaves_nothing_either(three):
 
 
 def test_what_training_removes_while_it_is_read_gives_way_to_the_next(three):
+  """K9."""
   checkpoints, prefixes = checkpoint.Checkpoints(three, keep=1), []
 
   def read(prefix):
@@ -404,8 +433,9 @@ def test_killed_at_the_rename_leaves_the_checkpoint_unseen(three, monkeypatch):
 
 def test_a_state_that_diverged_is_kept_whole_and_never_taken_for_a_checkpoint(three):
   checkpoints = checkpoint.Checkpoints(three, keep=3)
-  for value in (float("nan"), float("inf")):  # the second in the place of the first
-    at = checkpoints.save_diverged(Small(value), 4, ["4 a", "4 b"])
+  for value, step in ((1.0, 3), (float("nan"), 4), (float("inf"), 4)):  # the last alone stays
+    at = checkpoints.save_diverged(Small(value), step, ["4 a", "4 b"])
+  assert not (three / "diverged-00000003").exists()
   assert at == three / "diverged-00000004"
   assert names(at) == [COMMIT, "images.txt", DATA, INDEX]
   assert (at / "images.txt").read_text() == "4 a\n4 b\n"

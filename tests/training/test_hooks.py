@@ -2,10 +2,12 @@ import logging
 import math
 import resource
 
+import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
-from vggtf import contracts, metrics
+from vggtf import contracts, errors, metrics
 from vggtf.training import hooks
 
 
@@ -93,6 +95,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
 
 
 def test_a_full_disk_costs_the_curves_and_not_the_run(tmp_path, caplog):
+  """T7."""
   board = hooks.TensorBoard(tmp_path, every=10)
   board(progress(step=10))
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -109,6 +112,16 @@ def test_a_full_disk_costs_the_curves_and_not_the_run(tmp_path, caplog):
   assert values(events(tmp_path), "loss")[0] == (10, 1.5)
 
 
+def test_a_folder_that_cannot_be_made_costs_the_curves_and_not_the_run(tmp_path, caplog):
+  """T7."""
+  (tmp_path / "logs").touch()
+  board = hooks.TensorBoard(tmp_path / "logs" / "train", every=10)
+  for step in (10, 20):
+    board(progress(step=step))
+  (message,) = caplog.messages
+  assert message.startswith(f"curves cannot be written to {tmp_path / 'logs' / 'train'} (")
+
+
 def test_evaluation_is_told_to_the_schedule_and_to_the_log():
   told, observed = [], []
   measured = {"top1_error": metrics.Mean(1.0, 4.0), "top5_error": metrics.Mean(0.0, 4.0)}
@@ -120,6 +133,72 @@ def test_evaluation_is_told_to_the_schedule_and_to_the_log():
   assert told == [(5, measured)]
   assert observed == [0.25]
   assert hook.error == (5, 0.25)
+
+
+MEASURED = {"top1_error": metrics.Mean(1.0, 4.0)}
+
+
+def test_a_failing_evaluation_does_not_end_the_training(caplog):
+  """T12: the run ends with the first failure's code and a list of what was not measured."""
+  results = iter(
+    [
+      MEASURED,
+      errors.IntegrityError("a shard is damaged"),
+      tf.errors.ResourceExhaustedError(None, None, "OOM"),
+      MEASURED,
+    ]
+  )
+  told = []
+
+  def evaluate():
+    result = next(results)
+    if isinstance(result, Exception):
+      raise result
+    return result
+
+  hook = hooks.Evaluate(5, evaluate, lambda step, _: told.append(step), None)
+  for step in (5, 10, 15, 20):
+    hook(progress(step=step))
+  assert told == [5, 20]
+  assert hook.error == (20, 0.25)
+  assert "no measurement of step 10, training goes on: a shard is damaged" in caplog.text
+  with pytest.raises(errors.IntegrityError, match=r"of the steps 10, 15: a shard is damaged"):
+    hook.raise_failures()
+
+
+def test_evaluations_that_succeed_leave_nothing_to_say():
+  hook = hooks.Evaluate(5, lambda: MEASURED, lambda *_: None, None)
+  hook(progress(step=5))
+  hook.raise_failures()
+
+
+@pytest.mark.parametrize(
+  ("observe", "failure"),
+  [
+    (lambda error: None, errors.EnvironmentFault("no room")),  # the schedule waits for a number
+    (None, errors.DivergedError("posteriors")),
+    (None, ZeroDivisionError()),
+  ],
+)
+def test_failures_that_training_cannot_outlive_end_it(observe, failure):
+  def evaluate():
+    raise failure
+
+  hook = hooks.Evaluate(5, evaluate, lambda *_: None, observe)
+  with pytest.raises(type(failure)):
+    hook(progress(step=5))
+
+
+def test_results_that_cannot_be_kept_are_observed_all_the_same():
+  def tell(*_):
+    raise errors.EnvironmentFault("no room")
+
+  observed = []
+  hook = hooks.Evaluate(5, lambda: MEASURED, tell, observed.append)
+  hook(progress(step=5))
+  assert observed == [0.25]
+  with pytest.raises(errors.EnvironmentFault, match="of the steps 5: no room"):
+    hook.raise_failures()
 
 
 def test_schedule_that_observes_nothing_is_not_told():

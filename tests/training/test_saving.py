@@ -154,12 +154,12 @@ POINTS = {  # what comes next, and how often a save comes by there
   "it takes its name": (os, "rename", 1),
   "old ones are dropped": (checkpoint.Checkpoints, "_drop_old", 1),
 }
-STEPS = 8
+STEPS = 6
 
 
 @pytest.fixture(scope="module")
 def made():
-  made = parts.build(average=0.5, norm="batch", seed=3)
+  made = parts.build(average=0.5)
   made.state.averaging = made.averaging
   made.first = {name: one.numpy() for name, one in restoring.named_variables(made.state).items()}
   return made
@@ -170,7 +170,7 @@ def train(made, folder):
   variables = restoring.named_variables(made.state)
   for name, variable in variables.items():
     variable.assign(made.first[name])
-  checkpoints = checkpoint.Checkpoints(folder, keep=2)
+  checkpoints = checkpoint.Checkpoints(folder, keep=1)
   first = checkpoints.restore_newest(made.state) or 0
   batches = tf.data.Dataset.from_tensor_slices(parts.arrays(STEPS)).skip(first)
   stop = types.SimpleNamespace(requested=False)
@@ -186,14 +186,15 @@ def undisturbed(made, tmp_path_factory):
   return train(made, tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("save", [1, 3, 4])
+@pytest.mark.parametrize(
+  ("point", "save"),
+  [*((point, 2) for point in POINTS), ("it takes its name", 1), ("old ones are dropped", 3)],
+)
 def test_a_kill_inside_a_save_changes_no_bit(made, undisturbed, tmp_path, monkeypatch, point, save):
-  """P1: killed before what the name says, in the first, a middle and the last save."""
+  """P1: killed before what the name says, in the first, the second or the last save."""
   owner, name, calls = POINTS[point]
-  drops = save - 3 if name == "rename" and save > 3 else 0  # an old one is renamed to be dropped
   with monkeypatch.context() as patch:
-    kill_before(patch, owner, name, (save - 1) * calls + 1 + drops)
+    kill_before(patch, owner, name, (save - 1) * calls + 1)
     with pytest.raises(Killed):
       train(made, tmp_path)
   left = sorted(path.name for path in tmp_path.iterdir())
@@ -203,5 +204,5 @@ def test_a_kill_inside_a_save_changes_no_bit(made, undisturbed, tmp_path, monkey
   )
   assert train(made, tmp_path) == undisturbed
   left = sorted(path.name for path in tmp_path.iterdir())
-  assert left[-2:] == ["step-00000006", "step-00000008"]
+  assert left[-1] == "step-00000006"
   assert not [one for one in left if one.startswith(".writing")]

@@ -14,8 +14,8 @@ from vggtf.training import checkpoint, restoring
 class StopOnNonFinite:
   """Ends the run when the loss, the weights or what the optimizer remembers are NaN or infinite.
 
-  A hook; before SaveCheckpoint, so that no such state is saved. The weight decay, of the weights
-  after the last update, tells of an update that would spoil the next loss.
+  A hook; before SaveCheckpoint, so that no such state is saved. Of variables it takes the sum of
+  squares, which is infinite too where an update has made them so large that the next loss would be.
 
   Args:
     done: steps done before.
@@ -35,10 +35,10 @@ class StopOnNonFinite:
     for name in ("loss", "weight_decay"):
       if not math.isfinite(progress.scalars[name]):
         self._stop(f"the {name} is {progress.scalars[name]}", progress.step)
-    finite = [tf.reduce_all(tf.math.is_finite(one)) for one in self._variables.values()]
-    if finite and not tf.reduce_all(finite):
-      bad = [name for name, one in zip(self._variables, finite, strict=True) if not one]
-      self._stop(f"{', '.join(bad[:3])} of {len(bad)} variables are not finite", progress.step)
+    squares = [tf.nn.l2_loss(tf.cast(one, tf.float32)) for one in self._variables.values()]
+    if bad := [n for n, s in zip(self._variables, squares, strict=True) if not math.isfinite(s)]:
+      more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+      self._stop(f"{', '.join(bad[:3])}{more}: not finite, or too large", progress.step)
     self._finite = progress.step
 
   def _stop(self, what: str, step: int) -> None:

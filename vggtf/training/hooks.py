@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import datetime
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import rich.progress
@@ -108,22 +107,24 @@ class TensorBoard:
 
   def scalars(self, scalars: dict[str, float], step: int) -> None:
     """Writes one point of each curve."""
-    with self._writing(step):
+
+    def write() -> None:
       for name, value in scalars.items():
         tf.summary.scalar(name, value)
 
+    self._write(write, step)
+
   def text(self, tag: str, text: str, step: int) -> None:
     """Shows a text, such as the configuration, as it is."""
-    with self._writing(step):
-      tf.summary.text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
+    code = "\n".join(f"    {line}" for line in text.splitlines())
+    self._write(lambda: tf.summary.text(tag, code), step)
 
-  @contextlib.contextmanager
-  def _writing(self, step: int) -> Iterator[None]:
+  def _write(self, write: Callable[[], None], step: int) -> None:
     try:
       if self._writer is None:
         self._writer = tf.summary.create_file_writer(str(self._folder))
       with self._writer.as_default(step=step):
-        yield
+        write()
       self._writer.flush()
     except tf.errors.OpError as error:
       if not self._warned:

@@ -83,10 +83,8 @@ def matters(variable: str) -> bool:
 def compare(before: Mapping, now: Mapping) -> list[str]:
   """Returns a line for each thing that differs and may change bits: what it was, what it is."""
   lines = []
-  for name in before.keys() | now.keys():
-    if name in _CIRCUMSTANCES:
-      continue
-    was, is_ = before.get(name), now.get(name)
+  for name in now.keys() - set(_CIRCUMSTANCES):
+    was, is_ = before.get(name), now[name]
     if isinstance(was, Mapping) and isinstance(is_, Mapping):
       lines += [
         f"{name}: {key} was {was.get(key, 'absent')}, is {is_.get(key, 'absent')}"
