@@ -196,13 +196,12 @@ def arguments(called: Callable | str) -> dict[str, Any]:
     called: what a reference is resolved to, or a full name, such as "vggtf.jobs.train.run".
   """
   name = called if isinstance(called, str) else f"{called.__module__}.{called.__qualname__}"
-  try:
-    bound = gin.get_bindings(name)
-    parameters = inspect.signature(gin.get_configurable(name)).parameters
-  except ValueError:
+  known = gin.config._REGISTRY.get_match(name)
+  if known is None:
     return {}
+  parameters = inspect.signature(known.wrapped).parameters
   defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
-  return defaults | bound
+  return defaults | gin.get_bindings(name)
 
 
 def unbound(function: Callable, given: Sequence[str]) -> list[str]:
