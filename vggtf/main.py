@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from absl import app, flags
 
 from vggtf import config, errors, jobs, workdir
+from vggtf.training import cluster, stopping
 
 _GIN_FILE = flags.DEFINE_multi_string(
   "gin_file", [], "Configuration; may be given several times, later files win. After training, the "
@@ -57,7 +58,12 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_
 
 def cli() -> int:
   """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
-  return errors.run_command(_main)
+  code = errors.run_command(_main)
+  if code and cluster.VARIABLE in os.environ:  # TensorFlow would wait for the other processes first
+    for stream in (sys.stdout, sys.stderr):
+      stream.flush()
+    os._exit(code)
+  return code
 
 
 def _main() -> int | None:
@@ -118,7 +124,7 @@ def _job(name: str):
   # Read then too: the Keras that TensorFlow Addons needs (vggtf/addons.py). Nothing else uses any.
   if importlib.util.find_spec("tf_keras"):
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-  with _quiet_start():
+  with _quiet_start(), stopping.kept_handler():
     run = importlib.import_module(f"vggtf.jobs.{name}").run
     if tensorflow := sys.modules.get("tensorflow"):
       tensorflow.config.list_physical_devices()  # looks for GPUs, and says so

@@ -193,31 +193,6 @@ def test_a_reader_that_has_gone_does_not_stop_the_workers(tmp_path):
   assert launcher.wait(timeout=60) == 0
 
 
-_CHECKPOINTS = ("run/checkpoints", "run/workers/1/checkpoints")
-
-
-@pytest.mark.parametrize("steps", [(), (5, 10)])
-def test_workers_go_on_from_one_step(tmp_path, steps):
-  for folder in _CHECKPOINTS:
-    for step in steps:
-      (tmp_path / folder / f"step-{step:08d}").mkdir(parents=True)
-  finish(start(tmp_path, ""), 0)
-
-
-def test_workers_of_which_one_saved_more_before_it_was_killed_do_not_go_on(tmp_path):
-  worker = f"""
-folder = pathlib.Path({_CHECKPOINTS!r}[index])
-(folder / "step-00000005").mkdir(parents=True)
-if index == 0:
-  (folder / "step-00000010").mkdir()
-os.kill(os.getpid(), 9)
-"""
-  _, error = finish(start(tmp_path, worker), 2)
-  assert starts(tmp_path) == [1, 1]
-  told = "step-00000010 in run, step-00000005 in run/workers/1: expected the same"
-  assert any(told in line for line in error)
-
-
 @pytest.mark.parametrize(("workers", "restarts"), [(0, 3), (-1, 3), (1, -1)])
 def test_counts_that_are_none(workers, restarts):
   with pytest.raises(

@@ -1,9 +1,8 @@
 import time
-import types
 
 import pytest
 
-from vggtf.training import loop
+from vggtf.training import loop, stopping
 
 BATCH = 4
 
@@ -11,14 +10,17 @@ BATCH = 4
 class Steps:
   """Takes steps in no time; the loss of a step is its number, counted from 1."""
 
-  def __init__(self, done=0):
-    self.done, self.blocks = done, []
+  def __init__(self, done=0, stop_at=None):
+    self.done, self.blocks, self.stop_at = done, [], stop_at
 
   def __call__(self, count):
     first = self.done + 1
     self.done += count
+    if stop := self.stop_at is not None and self.done >= self.stop_at:
+      self.done = self.stop_at
+    count = self.done + 1 - first
     self.blocks.append(count)
-    return {"loss": sum(range(first, self.done + 1)) / count}
+    return loop.Block(count, {"loss": sum(range(first, self.done + 1)) / count}, stop)
 
 
 class Hook:
@@ -30,11 +32,11 @@ class Hook:
     self.act(progress)
 
 
-def run(hooks, until, done=0, steps_per_call=100, stop=None):
-  steps = Steps(done)
-  stop = stop or types.SimpleNamespace(requested=False)
-  reached = loop.run(steps, done, until, hooks, BATCH, steps_per_call, stop)
-  return reached, steps.blocks
+def run(hooks, until, done=0, steps_per_call=100, stop_at=None, stopped=False):
+  steps = Steps(done, stop_at)
+  reached = loop.run(steps, done, until, hooks, BATCH, steps_per_call)
+  assert reached[1] == stopped
+  return reached[0], steps.blocks
 
 
 def test_blocks_end_where_a_hook_is_due():
@@ -93,16 +95,36 @@ def test_hooks_are_called_in_their_order():
   assert order == list("abcabc")
 
 
-def test_a_stop_request_ends_the_run_after_the_block():
-  stop = types.SimpleNamespace(requested=False)
+@pytest.mark.parametrize(("stop_at", "blocks"), [(3, [2, 1]), (4, [2, 2]), (10, [2] * 5)])
+def test_a_stop_request_ends_the_run_with_its_step(stop_at, blocks):
+  hook = Hook(2)
+  assert run([hook], until=10, stop_at=stop_at, stopped=True) == (stop_at, blocks)
+  assert [one.step for one in hook.seen] == list(range(2, stop_at + 1, 2))
+  assert [one.images for one in hook.seen] == [2 * BATCH] * (stop_at // 2)
 
-  def ask(progress):
-    stop.requested = progress.step >= 4
 
-  other = Hook(2)
-  assert run([Hook(2, ask), other], until=10, stop=stop) == (4, [2, 2])
-  assert [one.step for one in other.seen] == [2, 4]  # those after it are called still
-  assert run([other], until=10, stop=stop) == (0, [])
+def test_a_hook_may_stop_the_run():
+  def stop(progress):
+    if progress.step == 4:
+      raise stopping.Stopped
+
+  before, after = Hook(2), Hook(2)
+  assert run([before, Hook(2, stop), after], until=10, stopped=True) == (4, [2, 2])
+  assert [one.step for one in before.seen] == [2, 4]
+  assert [one.step for one in after.seen] == [2]
+
+
+@pytest.mark.parametrize("done", [3, 5])
+def test_what_was_left_over_is_done_first(done):
+  left, hook = Hook(7), Hook(1)
+  loop.run(Steps(done), done, 5, [hook], BATCH, 9, left_over=[left])
+  assert [one.step for one in left.seen] == [done]
+  assert [one.step for one in hook.seen] == list(range(done + 1, 6))
+
+  def stop(progress):
+    raise stopping.Stopped
+
+  assert loop.run(Steps(), 0, 5, [hook], BATCH, 9, left_over=[Hook(1, stop)]) == (0, True)
 
 
 def test_nothing_is_left_to_do_at_the_end():

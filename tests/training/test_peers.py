@@ -77,7 +77,8 @@ def test_who_is_asked_to_stop_tells_all_others_once(three, asked):
     end.on_stop(told.append)
   ends[asked].ask_to_stop()
   together(*[lambda e=end: e.exchange(None) for end in ends])  # messages keep their order
-  assert heard == [[] if at == asked else [NAMES[asked]] for at in range(3)]
+  told = f"{NAMES[asked]} was asked to stop"
+  assert heard == [[] if at == asked else [told] for at in range(3)]
 
 
 def test_a_failure_is_told_with_its_origin(three, ended):

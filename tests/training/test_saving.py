@@ -4,7 +4,6 @@ import functools
 import hashlib
 import os
 import threading
-import types
 
 import pytest
 import tensorflow as tf
@@ -173,10 +172,9 @@ def train(made, folder):
   checkpoints = checkpoint.Checkpoints(folder, keep=1)
   first = checkpoints.restore_newest(made.state) or 0
   batches = tf.data.Dataset.from_tensor_slices(parts.arrays(STEPS)).skip(first)
-  stop = types.SimpleNamespace(requested=False)
   with saving.SaveCheckpoint(2, STEPS, made.state, checkpoints.save) as save:
-    take = functools.partial(made.take, iter(batches))
-    assert loop.run(take, first, STEPS, [save], parts.BATCH, 4, stop) == STEPS
+    take = functools.partial(made.take.block, iter(batches))
+    assert loop.run(take, first, STEPS, [save], parts.BATCH, 4) == (STEPS, False)
   bits = b"".join(variables[name].numpy().tobytes() for name in sorted(variables))
   return hashlib.sha256(bits).hexdigest()
 

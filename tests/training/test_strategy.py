@@ -8,6 +8,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import tensorflow as tf
 from tests.training import parts
 from vggtf import errors
 from vggtf.optimizers import schedules
-from vggtf.training import agreement, strategy
+from vggtf.training import strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
@@ -77,12 +78,31 @@ def test_workers_need_a_cluster_that_can_be(monkeypatch):
 
 
 def test_workers_never_wait_without_end(monkeypatch):
-  monkeypatch.setenv("TF_CONFIG", cluster("127.0.0.1:1"))
-  monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", dict)
-  assert strategy.multi_worker()["communication_options"].timeout_seconds == 600
-  assert strategy.multi_worker(5.0)["communication_options"].timeout_seconds == 5
+  with socket.create_server(("localhost", 0)) as server:
+    monkeypatch.setenv("TF_CONFIG", cluster(f"127.0.0.1:{server.getsockname()[1]}"))
+    with pytest.raises(errors.EnvironmentFault, match="cannot be listened on: Address already in"):
+      strategy.multi_worker()  # M10
+  monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", types.SimpleNamespace)
+  assert strategy.multi_worker().communication_options.timeout_seconds == 600
+  assert strategy.multi_worker(5.0).communication_options.timeout_seconds == 5
   with pytest.raises(errors.UsageError, match=r"timeout = 0: expected seconds"):
     strategy.multi_worker(0)
+  with pytest.raises(errors.UsageError, match=r"silence = -1: expected seconds"):
+    strategy.multi_worker(silence=-1)
+
+
+def fail_together(error):
+  with strategy.together(strategy.one_device("CPU:0")) as alone:
+    assert alone.exchange(1) == [1]
+    raise error
+
+
+@pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.DeadlineExceededError])
+def test_a_lost_process_is_a_fault_of_a_peer(kind):
+  with pytest.raises(errors.PeerError, match=r"another process does not answer; .* start all of"):
+    fail_together(kind(None, None, "Socket closed"))
+  with pytest.raises(tf.errors.InvalidArgumentError):
+    fail_together(tf.errors.InvalidArgumentError(None, None, "shapes"))
 
 
 def cluster(worker):
@@ -272,24 +292,3 @@ def test_the_step_goes_into_a_tpu_program_without_a_host_op():
   assert found["CrossReplicaSum"] == variables + 2 * statistics + sums
   on_the_host = ("PyFunc", "String", "feed")
   assert not [op for op in found if any(word in op for word in on_the_host)]
-
-
-def in_a_worker_from(step: int) -> None:
-  """Prints what the cluster says of processes that go on from these steps."""
-  chosen = strategy.multi_worker(60.0)
-  agreement.require(chosen, 3, data="the same")
-  try:
-    agreement.require(chosen, step, data="the same")
-  except errors.UsageError as error:
-    steps = str(error)
-  try:
-    agreement.require(chosen, 3, data=f"data {step}")
-  except errors.UsageError as error:
-    print(json.dumps([steps, str(error)]))
-
-
-@pytest.mark.slow
-def test_workers_that_would_part_are_all_refused():
-  for steps, data in run_workers("in_a_worker_from(5)", "in_a_worker_from(10)"):
-    assert "go on from different steps: 5, 10" in steps
-    assert "the workers have different data" in data

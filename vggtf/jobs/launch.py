@@ -71,8 +71,7 @@ def run(
     signal to the launcher, where a worker saved a checkpoint.
 
   Raises:
-    UsageError: a count is none, TF_CONFIG is set already, or the workers would go on from
-      different steps.
+    UsageError: a count is none, or TF_CONFIG is set already.
   """
   if workers < 1 or restarts < 0:
     raise errors.UsageError(
@@ -89,7 +88,6 @@ def run(
   ]
   with _signals() as signals:
     for restart in range(restarts + 1):
-      _check_same_start(folders)
       with _started(commands) as processes:
         codes = _wait(processes, signals, grace)
       code = _cause(codes)
@@ -98,22 +96,6 @@ def run(
       if signals or restart == restarts or code not in _MENDED:
         return code
       _log.warning("all workers are started again, %d of %d times", restart + 1, restarts)
-
-
-def _check_same_start(folders: Sequence[str]) -> None:
-  """Raises UsageError where the newest checkpoints are not of one step: weights would be mixed."""
-  newest = {
-    folder: max(
-      (path.name for path in workdirs.Workdir(folder).checkpoints.glob("step-*")), default="none"
-    )
-    for folder in folders
-  }
-  if len(set(newest.values())) > 1:
-    told = ", ".join(f"{name} in {folder}" for folder, name in newest.items())
-    raise errors.UsageError(
-      f"the workers' newest checkpoints are {told}: expected the same; copy the newest to the "
-      "others' checkpoints, or move away those that not all have"
-    )
 
 
 def _cause(codes: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from vggtf.data import pipeline, shards
 from vggtf.training import (
   agreement,
   checkpoint,
+  deadline,
   divergence,
   failures,
   hooks,
@@ -58,6 +59,7 @@ def run(
   averaging: Callable[[], averages.ExponentialMovingAverage] | None = None,
   weights: str = "raw",
   report_magnitudes: bool = True,
+  step_deadline: float | None = None,
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -89,6 +91,8 @@ def run(
     averaging: of the weights over the steps; None keeps no averages.
     weights: whose validation error is measured: "raw", or "ema" for the averages.
     report_magnitudes: whether activations and gradients are measured before the first step.
+    step_deadline: seconds that a step may take; the process ends when a block of steps takes longer
+      than its steps together. The first block compiles. None is any time.
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
@@ -109,8 +113,14 @@ def run(
   if weights == averages.EMA and averaging is None:
     raise errors.UsageError("train.run.weights = 'ema' needs train.run.averaging: bind it as well")
   folder = workdirs.Workdir(workdir)
-  facts = _facts(data_dir)
-  with folder.claimed():
+  strategy = strategy()
+  # First of all, so that what is wrong with one process is told to the others, and none waits.
+  with (
+    strategies.together(strategy) as peers,
+    stopping.StopRequest(peers) as stop,
+    folder.claimed(),
+  ):
+    facts = _facts(data_dir)
     checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
     if require_checkpoint and not checkpoints.any():
       raise errors.IntegrityError(
@@ -118,11 +128,12 @@ def run(
         "back, or begin it without that flag"
       )
     folder.begin(configuration.text(), facts, allow_config_change)
+    agreement.require(peers, configurations=configuration.text(), data=facts.manifest_sha256)
+    held = agreement.newest_step(peers, checkpoints.sound_steps())
 
-    strategy = strategy()
     with strategy.scope():
       net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
-      if initial and not checkpoints.any():  # before slots and averages, which may begin as copies
+      if initial and held is None:  # before slots and averages, which may begin as copies
         report = initial(net)
         _log.info("initial weights: %s", report)
         workdirs.write_text(folder.initial, report + "\n")
@@ -143,11 +154,14 @@ def run(
 
     finite = {"model": net, "optimizer": update, **({"averaging": average} if average else {})}
     state = tf.train.Checkpoint(schedule=rate, step=done, **finite)
-    first = checkpoints.restore_newest(state) or 0
-    agreement.require(
-      strategy, first, configurations=configuration.text(), data=facts.manifest_sha256
-    )
-    if first >= steps > 0:
+    first = held or 0
+    if held is None:
+      checkpoints.set_aside(after=-1)
+    else:
+      checkpoints.restore(state, held)
+    unmeasured = first > 0 and (first % evaluate_every == 0 or first == steps)
+    unmeasured = unmeasured and checkpoints.error(first) is None
+    if first >= steps > 0 and not unmeasured:
       _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
       return
     folder.describe(
@@ -172,7 +186,7 @@ def run(
 
     def validate() -> dict[str, metrics.Mean]:
       with in_place():
-        return evaluator()
+        return agreement.measurement(peers, functools.partial(stop.unless_asked, evaluator))
 
     measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
     save = saving.SaveCheckpoint(checkpoint_every, steps, state, checkpoints.save, measure)
@@ -188,20 +202,21 @@ def run(
     batches = strategies.distribute(
       strategy, functools.partial(feed.batches, first), feed.batch_size
     )
-    with stopping.StopRequest() as stop, save, pipeline.named_failures(feed):
+    stop.notify(take_steps.stop_soon)
+    with save, pipeline.named_failures(feed):
       if report_magnitudes and first == 0:
         magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
       with failures.named(feed, strategy.num_replicas_in_sync, steps):
-        reached = loop.run(
-          functools.partial(take_steps, batches),
+        reached, stopped = loop.run(
+          deadline.limit(functools.partial(take_steps.block, batches), step_deadline),
           first,
           steps,
           between,
           feed.batch_size,
           steps_per_call,
-          stop,
+          left_over=[measure, save] if unmeasured else [],
         )
-      if reached < steps:
+      if stopped:
         save.finish(reached)
         raise errors.Preempted(
           f"checkpoint of step {reached} saved in {folder.checkpoints}; the same command goes on "

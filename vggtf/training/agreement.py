@@ -1,45 +1,112 @@
-"""Whether the processes of a cluster are about to do the same, asked before the first step."""
+"""What the processes of a run must agree on before they start, and whenever one of them measures.
+
+Without it, processes that resume at different steps train on without a word, each towards weights
+of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Callable, Sequence
 
-import tensorflow as tf
+from vggtf import errors, metrics
+from vggtf.training import peers as others
+from vggtf.training import stopping
 
-from vggtf import errors
+_log = logging.getLogger(__name__)
 
 
-def require(strategy: tf.distribute.Strategy, step: int, **texts: str) -> None:
-  """Compares this process's start with that of all others; does nothing where there are none.
-
-  Without it, processes that resume at different steps train on without a word, each towards weights
-  of its own.
+def require(peers: others.Peers, **texts: str) -> None:
+  """Compares this process's start with that of all others.
 
   Args:
-    strategy: where they run.
-    step: that this process goes on from.
+    peers: the processes.
     **texts: what must be the same, by name.
 
   Raises:
-    UsageError: in every process, if one differs; it names the steps, or what differs.
+    UsageError: in every process, if one differs; it names what, and in whom.
   """
-  if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-    return
-  own = tf.constant([[step, *map(_digest, texts.values())]], tf.int64)
-  replicas = strategy.experimental_distribute_values_from_function(lambda _: own)
-  found = strategy.gather(replicas, axis=0).numpy().tolist()
-  steps = sorted({row[0] for row in found})
-  if len(steps) > 1:
-    raise errors.UsageError(
-      f"the workers would go on from different steps: {', '.join(map(str, steps))}; remove the "
-      "newer checkpoints until all have the same newest one"
-    )
-  for at, name in enumerate(texts, 1):
-    if len({row[at] for row in found}) > 1:
+  digests = {name: hashlib.sha256(one.encode()).hexdigest() for name, one in texts.items()}
+  found = peers.exchange(digests)
+  for name in texts:
+    differ = [
+      task for task, one in zip(peers.names, found, strict=True) if one[name] != found[0][name]
+    ]
+    if differ:
       raise errors.UsageError(
-        f"the workers have different {name}; give all of them the same flags and the same data"
+        f"{' and '.join(differ)} and {peers.names[0]} have different {name}; give all of them the "
+        "same flags and the same data"
       )
 
 
-def _digest(text: str) -> int:
-  return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+def newest_step(peers: others.Peers, sound: Sequence[int]) -> int | None:
+  """Returns the newest step of which all processes hold a sound checkpoint.
+
+  A process that was killed while the others saved lacks their newest one. Where that was the first
+  of all, they begin anew.
+
+  Args:
+    peers: the processes.
+    sound: the steps of this one's sound checkpoints.
+
+  Returns:
+    The step; None where they begin anew.
+
+  Raises:
+    IntegrityError: in every process, if they hold checkpoints, but not of one step.
+  """
+  held = [set(steps) for steps in peers.exchange(list(sound))]
+  common = max(set.intersection(*held), default=None)
+  newest = max(set.union(*held), default=None)
+  told = "; ".join(
+    f"{name} holds {', '.join(map(str, sorted(steps))) or 'none'}"
+    for name, steps in zip(peers.names, held, strict=True)
+  )
+  first_was_cut_short = not all(held) and len(set.union(*held)) == 1
+  if common is None and newest is not None and not first_was_cut_short:
+    raise errors.IntegrityError(
+      f"the processes hold no checkpoint of one and the same step ({told}); those of one step are "
+      "equal: copy one into the --workdir of each process that lacks it"
+    )
+  if newest != common:
+    _log.warning(
+      "not all processes hold the checkpoint of step %d (%s): going on from %s",
+      newest,
+      told,
+      "the beginning" if common is None else f"step {common}, the newest that all hold",
+    )
+  return common
+
+
+def measurement(
+  peers: others.Peers, measure: Callable[[], dict[str, metrics.Mean] | None]
+) -> dict[str, metrics.Mean]:
+  """Measures in every process, and returns what the first found, for all to go by.
+
+  Hosts that round differently might part over their own, through a plateau schedule.
+
+  Args:
+    peers: the processes.
+    measure: returns None if it was broken off.
+
+  Raises:
+    Stopped: in every process, if it was broken off in one.
+    EnvironmentFault: in every process, if it failed in another; the one where it failed raises the
+      error itself.
+  """
+  failure, parts = None, {}
+  try:
+    measured = measure()
+    parts = measured and {k: (float(one.total), float(one.weight)) for k, one in measured.items()}
+  except Exception as error:  # raised below, once the others know
+    failure = error
+  told = peers.exchange([parts, failure and others.describe(failure)])
+  if failure:
+    raise failure
+  for name, (_, failed) in zip(peers.names, told, strict=True):
+    if failed:
+      raise errors.EnvironmentFault(f"{name} could not measure: {failed}")
+  if any(found is None for found, _ in told):
+    raise stopping.Stopped
+  return {name: metrics.Mean(*parts) for name, parts in told[0][0].items()}

@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_DROPPED = ".removing-"
 _CORRUPT, _AHEAD = "corrupt", "ahead"
 _DIVERGED = "diverged-"
 
@@ -53,8 +52,8 @@ class Checkpoints:
       EnvironmentFault: there is no room, or no permission; what was saved before stays.
     """
     final = self._path(step)
-    if final.exists():  # a resumed run comes by again, with the same bits
-      return
+    if final.exists() and (error is None or self.error(step) is not None):
+      return  # a resumed run comes by again, with the same bits
     committed.write(final, state, step, error)
     self._drop_old()
 
@@ -112,9 +111,17 @@ class Checkpoints:
       IntegrityError: it is of another configuration.
     """
     restore(state, self.prefix(step))
+    self.set_aside(step)
+
+  def set_aside(self, after: int) -> None:
+    """Moves all checkpoints of later steps out of the way of those that are saved next."""
     for newer in self._steps():
-      if newer > step:
+      if newer > after:
         self._set_aside(newer, _CORRUPT if committed.find_problem(self._path(newer)) else _AHEAD)
+
+  def error(self, step: int) -> float | None:
+    """Returns the validation error of a checkpoint; None where none was measured."""
+    return committed.read_error(self._path(step))
 
   def _sound(self) -> Iterator[int]:
     """Yields the steps of the sound checkpoints, the newest first; raises where there is none."""
@@ -200,7 +207,9 @@ class Checkpoints:
 
   def _sweep(self) -> None:
     """Removes what interrupted writes and removals left; nobody else writes in a claimed folder."""
-    remains = [p for start in (committed.ASIDE, _DROPPED) for p in self._folder.glob(f"{start}*")]
+    remains = [
+      p for start in (committed.ASIDE, committed.REPLACED) for p in self._folder.glob(f"{start}*")
+    ]
     freed = sum(f.stat().st_size for at in remains for f in at.rglob("*") if f.is_file())
     for path in remains:
       shutil.rmtree(path)
@@ -222,6 +231,6 @@ class Checkpoints:
     best = min(errors_, key=lambda s: (errors_[s], s), default=None)
     for step in steps[: -self._keep]:
       if step != best:
-        dropped = self._folder / f"{_DROPPED}{self._path(step).name}"
+        dropped = self._folder / f"{committed.REPLACED}{self._path(step).name}"
         os.rename(self._path(step), dropped)  # at once, for whoever reads beside
         shutil.rmtree(dropped)

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from vggtf import errors
 
-ASIDE = ".writing-"  # what a killed process leaves begins so
+ASIDE, REPLACED = ".writing-", ".removing-"  # what a killed process leaves begins so
 _STATE, _COMMIT = "state", "COMMIT.json"
 
 
@@ -33,7 +33,7 @@ def write(
   """Writes a state, to the disk before it takes its name.
 
   Args:
-    folder: does not exist yet.
+    folder: one that exists is replaced.
     state: what to write.
     step: what it was reached at.
     error: its validation error, if one was measured.
@@ -42,7 +42,7 @@ def write(
   Raises:
     EnvironmentFault: there is no room, or no permission; nothing is left.
   """
-  aside = folder.with_name(f"{ASIDE}{folder.name}")
+  aside, before = (folder.with_name(f"{start}{folder.name}") for start in (ASIDE, REPLACED))
   shutil.rmtree(aside, ignore_errors=True)
   try:
     aside.mkdir(parents=True)
@@ -55,7 +55,10 @@ def write(
     (aside / _COMMIT).write_text(json.dumps(commit, indent=1))
     for path in (*files, aside / _COMMIT):
       _sync(path)
+    if folder.exists():
+      os.rename(folder, before)
     os.rename(aside, folder)
+    shutil.rmtree(before, ignore_errors=True)
     _sync(folder.parent)
   except (tf.errors.OpError, OSError) as failure:
     shutil.rmtree(aside, ignore_errors=True)

@@ -24,7 +24,6 @@ def named(feed: contracts.Feed, replicas: int, steps: int) -> Iterator[None]:
 
   Raises:
     EnvironmentFault: there is not enough memory, or XLA cannot compile the step.
-    PeerError: another process of the cluster was lost.
     IntegrityError: the training images end early.
   """
   try:
@@ -33,11 +32,6 @@ def named(feed: contracts.Feed, replicas: int, steps: int) -> Iterator[None]:
     raise errors.EnvironmentFault(
       f"out of memory with batches of {feed.batch_size} images on {replicas} devices; lower the "
       "batch size, or use more devices"
-    ) from error
-  except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
-    raise errors.PeerError(
-      "another process of the cluster was lost or does not answer; its own log says why; start "
-      "all of them again"
     ) from error
   except tf.errors.OutOfRangeError as error:
     feed.raise_failure()

@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -59,7 +60,7 @@ class Peers:
     self._given: dict[int, dict[int, Any]] = collections.defaultdict(dict)  # by exchange and rank
     self._exchanged: dict[int, list] = {}
     self._turn, self._left, self._closing = 0, set[int](), False
-    self._on_stop: Callable[[str], None] = lambda name: None
+    self._on_stop: Callable[[str], None] = lambda what: None
     self._listener = threading.Thread(target=self._listen, name="peers", daemon=True)
     if self._lines:
       self._listener.start()
@@ -72,7 +73,7 @@ class Peers:
     if error is None or isinstance(error, errors.Preempted):
       self._tell(["bye"])
     else:
-      self._tell(["failed", self.lost or f"{self.names[self._rank]} ended: {_describe(error)}"])
+      self._tell(["failed", self.lost or f"{self.names[self._rank]} ended: {describe(error)}"])
     for line in self._lines.values():
       _hang_up(line)
     if self._listener.ident:
@@ -104,10 +105,10 @@ class Peers:
 
   def ask_to_stop(self) -> None:
     """Passes on that this process was asked to stop."""
-    self._tell(["stop", self.names[self._rank]])
+    self._tell(["stop", f"{self.names[self._rank]} was asked to stop"])
 
   def on_stop(self, call: Callable[[str], None]) -> None:
-    """Has a function called, in another thread, with the name of a process that was asked to."""
+    """Has a function called, in another thread, when another process was asked to, with that."""
     self._on_stop = call
 
   def error(self) -> errors.PeerError:
@@ -121,6 +122,7 @@ class Peers:
 
   def _listen(self) -> None:
     """Runs in the thread: hears the others, and notices who has gone or is silent."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for the main thread (stopping.py)
     missed = dict.fromkeys(self._lines, 0)  # not a time: this process may have slept itself
     rest = dict.fromkeys(self._lines, b"")
     beat = 0.0
@@ -217,7 +219,8 @@ def _receive(line: socket.socket) -> bytes:
     return b""
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+  """Returns an error's kind and message in one line, to pass on."""
   kind = (
     f"ERROR {error.exit_code}" if isinstance(error, errors.VggtfError) else type(error).__name__
   )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics
-from vggtf.training import accumulation
+from vggtf.training import accumulation, loop
 from vggtf.training import averaging as averages
 
 
@@ -79,49 +79,74 @@ class TrainStep:
     self._weight_decay, self._optimizer, self._schedule = weight_decay, optimizer, schedule
     self._step, self._batch_size, self._seed = step, batch_size, seed
     self._averaging = averaging
+    with tf.device("CPU:0"):
+      self._asked = tf.Variable(0.0, trainable=False, name="asked")
     self._variables = model.trainable_variables
     self._updated: list[tf.Variable] = []  # by layers that keep statistics; known once traced
     compute = accumulation.in_slices(self._compute, slices, batch_size // replicas)
     self._gradients = tf.function(compute, jit_compile=True) if compiles(jit_compile) else compute
     self._run = tf.function(self._run_steps)
 
+  def stop_soon(self) -> None:
+    """Has all processes stop after the step that is being taken, or the next one; in any thread.
+
+    Each step sums over the replicas, with its scalars, how many were asked to: so all end with the
+    same one, and it costs no message of its own.
+    """
+    self._asked.assign(1.0)
+
   def __call__(self, batches: Iterator, count: int) -> dict[str, float]:
-    """Takes `count` steps and returns the means of their scalars.
+    """Takes steps and returns the means of their scalars; see `block`."""
+    return self.block(batches, count).scalars
+
+  def block(self, batches: Iterator, count: int) -> loop.Block:
+    """Takes `count` steps, fewer where a process is asked to stop.
 
     Args:
       batches: iterator of a distributed data set of contracts.Batch.
       count: how many steps.
 
     Returns:
-      "loss" (mean over images, without weight decay), "weight_decay", "top1_error" and "top5_error"
-      (in training, on the batches as they came), "learning_rate" (of the last step).
+      Whose scalars are "loss" (mean over images, without weight decay), "weight_decay",
+      "top1_error" and "top5_error" (in training, on the batches as they came), "learning_rate" (of
+      the last step).
     """
-    sums, rate = self._run(batches, tf.constant(count))
-    weight = float(sums.pop("weight"))
+    sums, taken, rate = self._run(batches, tf.constant(count))
+    weight, asked = float(sums.pop("weight")), float(sums.pop("asked"))
     means = {name: float(total) / weight for name, total in sums.items()}
     decay = float(self._weight_decay.value(self._variables))
-    return means | {"weight_decay": decay, "learning_rate": float(rate)}
+    means |= {"weight_decay": decay, "learning_rate": float(rate)}
+    return loop.Block(int(taken), means, stop=asked > 0)
 
   def _run_steps(self, batches, count: tf.Tensor):
+    before = self._step.read_value()
     # One step outside the loop gives the sums their structure.
-    sums = self.take_one(batches)
+    sums = self.take_one(batches, self._asked.read_value())
     for _ in tf.range(count - 1):
-      sums = tf.nest.map_structure(tf.add, sums, self.take_one(batches))
-    return sums, self._schedule(self._step - 1)
+      if sums["asked"] > 0:
+        break
+      more = self.take_one(batches, self._asked.read_value())
+      sums = tf.nest.map_structure(tf.add, sums, more)
+    return sums, self._step - before, self._schedule(self._step - 1)
 
-  def take_one(self, batches: Iterator) -> dict[str, tf.Tensor]:
-    """Takes one step inside a tf.function, and returns its sums over the global batch."""
-    sums = self._strategy.run(self._replica_step, args=(next(batches),))
+  def take_one(self, batches: Iterator, asked: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    """Takes one step inside a tf.function, and returns its sums over the global batch.
+
+    Among them is `asked`, if given: how many replicas are asked to stop.
+    """
+    sums = self._strategy.run(self._replica_step, args=(next(batches), asked))
     self._step.assign_add(1)
     return tf.nest.map_structure(lambda s: self._strategy.experimental_local_results(s)[0], sums)
 
-  def _replica_step(self, batch: contracts.Batch) -> dict[str, tf.Tensor]:
+  def _replica_step(self, batch: contracts.Batch, asked: tf.Tensor | None) -> dict[str, tf.Tensor]:
     seed = tf.stack([self._seed, tf.cast(self._step, tf.int32)])
     context = tf.distribute.get_replica_context()
     first_example = context.replica_id_in_sync_group * tf.shape(batch.label)[0]
     gradients, updates, sums = self._gradients(
       batch.image, batch.label, batch.weight, seed, first_example
     )
+    if asked is not None:
+      sums["asked"] = asked
     gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
     gradients = self._weight_decay.add(gradients, self._variables)
     self._optimizer.apply(gradients, self._schedule(self._step))

@@ -1,0 +1,100 @@
+"""What processes agree on, three of them in threads of this one."""
+
+import concurrent.futures
+import socket
+
+import pytest
+
+from vggtf import errors, metrics
+from vggtf.training import agreement, peers, stopping
+
+NAMES = ("worker 0 (a:1)", "worker 1 (b:1)", "worker 2 (c:1)")
+
+
+@pytest.fixture
+def ask():
+  """Returns a function that gives each process one of the arguments and returns what they find."""
+  pairs = [socket.socketpair() for _ in NAMES[1:]]
+  first = peers.Peers(NAMES, 0, {at: pair[0] for at, pair in enumerate(pairs, 1)})
+  ends = [first, *(peers.Peers(NAMES, at, {0: pair[1]}) for at, pair in enumerate(pairs, 1))]
+
+  def asked(call, *given) -> list:
+    futures = [pool.submit(call, end, one) for end, one in zip(ends, given, strict=True)]
+    return [future.exception(60) or future.result(60) for future in futures]
+
+  with concurrent.futures.ThreadPoolExecutor(len(ends)) as pool:
+    yield asked
+    list(pool.map(lambda end: end.__exit__(None, None, None), ends))
+
+
+def test_processes_with_different_data_are_all_refused_and_named(ask):
+  """M5."""
+  found = ask(lambda end, data: agreement.require(end, flags="a", data=data), "d", "e", "d")
+  told = "worker 1 (b:1) and worker 0 (a:1) have different data; give all of them the same flags"
+  for error in found:
+    assert isinstance(error, errors.UsageError)
+    assert str(error).startswith(told)
+  assert ask(lambda end, data: agreement.require(end, data=data), "d", "d", "d") == [None] * 3
+
+
+@pytest.mark.parametrize(
+  ("held", "common"),
+  [
+    (([], [], []), None),
+    (([5], [5], [5]), 5),
+    (([5, 10], [5, 10], [5, 10]), 10),
+    (([5, 10, 15], [5, 10], [3, 5, 10, 15]), 10),
+    (([0], [0], [0]), 0),
+  ],
+)
+def test_all_go_on_from_the_newest_that_all_hold(ask, held, common, caplog):
+  assert ask(agreement.newest_step, *held) == [common] * 3
+  told = "not all processes hold the checkpoint of step 15 (worker 0 (a:1) holds 5, 10, 15; worker"
+  assert (told in caplog.text) == (held[0] == [5, 10, 15])
+
+
+def test_where_the_first_save_was_cut_short_all_begin_anew(ask, caplog):
+  assert ask(agreement.newest_step, [5], [], [5]) == [None] * 3
+  assert (
+    "worker 1 (b:1) holds none; worker 2 (c:1) holds 5): going on from the begin" in caplog.text
+  )
+
+
+@pytest.mark.parametrize("held", [([5, 10], [], [5, 10]), ([5], [10], [5])])
+def test_who_lost_its_checkpoints_does_not_send_the_others_to_step_0(ask, held):
+  """P5."""
+  for error in ask(agreement.newest_step, *held):
+    assert isinstance(error, errors.IntegrityError)
+    assert "the processes hold no checkpoint of one and the same step (worker 0 (a:1) h" in str(
+      error
+    )
+
+
+def measure(end, given):
+  def found():
+    if isinstance(given, Exception):
+      raise given
+    return given
+
+  return agreement.measurement(end, found)
+
+
+def test_all_go_by_the_measurement_of_the_first(ask):
+  given = [{"top1_error": metrics.Mean(total, 7.0)} for total in (3.0, 4.0, 3.0)]
+  found = ask(measure, *given)
+  assert found == [{"top1_error": metrics.Mean(3.0, 7.0)}] * 3
+  assert found[1]["top1_error"].value == 3 / 7
+
+
+def test_a_measurement_that_one_broke_off_stops_all(ask):
+  given = {"top1_error": metrics.Mean(3.0, 7.0)}
+  found = ask(measure, given, given, None)
+  assert [type(one) for one in found] == [stopping.Stopped] * 3
+
+
+def test_a_measurement_that_fails_in_one_process_fails_in_all(ask):
+  given = {"top1_error": metrics.Mean(3.0, 7.0)}
+  found = ask(measure, given, errors.IntegrityError("record 7 is damaged"), given)
+  assert [type(one).exit_code for one in found] == [5, 4, 5]
+  told = "worker 1 (b:1) could not measure: ERROR 4: record 7 is damaged"
+  assert [str(one) for one in found] == [told, "record 7 is damaged", told]
