@@ -49,6 +49,23 @@ def test_what_an_overlay_puts_out_of_use_is_no_mistake():
   assert "Dense.scale" in config.text()
 
 
+def test_each_binding_has_the_place_that_won(tmp_path):
+  """P11: a run's description says where its configuration comes from."""
+  file = tmp_path / "own.gin"
+  file.write_text(
+    "from __gin__ import dynamic_registration\n"
+    'include "gin/vgg16.gin"\n'
+    "from vggtf.jobs import train\n"
+    "train.run.steps = 7\n"
+    "train.run.log_every = 3\n"
+  )
+  config.parse([str(file)], ["train.run.steps = 8"])
+  origins = config.origins()
+  assert origins["train.run.steps"] == "--gin_param='train.run.steps = 8'"
+  assert origins["train.run.log_every"] == f"{file}:5"
+  assert origins["MODEL"].partition(":")[0].endswith("gin/vgg16.gin")
+
+
 def test_a_scope_reaches_what_is_called_within_it():
   configurations.parse("vgg16", params=("validation/centre.Centre.scale = 300",))
 

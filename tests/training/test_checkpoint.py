@@ -155,6 +155,31 @@ def test_what_is_damaged_has_no_error_to_be_the_best_by(three):
     checkpoint.Checkpoints(three).find("best")
 
 
+def test_a_digest_is_of_names_types_shapes_and_bits_alone(tmp_path):
+  """P11."""
+
+  def digest(folder, **variables):
+    checkpoints = checkpoint.Checkpoints(tmp_path / folder)
+    checkpoints.save(tf.train.Checkpoint(**variables), 1)
+    return restoring.digest(checkpoints.prefix(1))
+
+  value = tf.Variable([[1.0, -0.0]], name="any")
+  expected = hashlib.sha256(
+    b"a/.ATTRIBUTES/VARIABLE_VALUE float32 (1, 2)\0"
+    + np.array([1, -0.0], np.float32).tobytes()
+    + b"b/.ATTRIBUTES/VARIABLE_VALUE int64 ()\0"
+    + np.array(3, np.int64).tobytes()
+  ).hexdigest()
+  assert digest("first", b=tf.Variable(3, dtype=tf.int64), a=value) == expected
+  others = {
+    "name": {"c": tf.Variable(3, dtype=tf.int64), "a": value},
+    "type": {"b": tf.Variable(3, dtype=tf.int32), "a": value},
+    "shape": {"b": tf.Variable(3, dtype=tf.int64), "a": tf.Variable([1.0, -0.0])},
+    "bit": {"b": tf.Variable(3, dtype=tf.int64), "a": tf.Variable([[1.0, 0.0]])},
+  }
+  assert all(digest(name, **variables) != expected for name, variables in others.items())
+
+
 def test_nothing_saved_means_step_0(tmp_path):
   assert newest(tmp_path) == (None, -1.0)
   assert newest(tmp_path / "not made") == (None, -1.0)
