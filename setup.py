@@ -16,6 +16,7 @@ VERSION = re.search(
 CORE = [
   "tensorflow~=2.21.0",  # training, evaluation, export
   "tensorboard~=2.21.0",  # tf.summary raises without it, and TensorFlow 2.21 no longer brings it
+  "tensorflow-serving-api~=2.21.0",  # exports keep requests for servers; it brings no other package
   "apache-beam~=2.77.0",  # conversion
   "gin-config==0.5.0",  # configuration; frozen upstream, and its quirks are worked around by name
   "absl-py",  # flags of vggtf.main

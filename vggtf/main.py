@@ -49,8 +49,10 @@ _REQUIRE_CHECKPOINT = flags.DEFINE_bool(
 )
 _SOURCE = flags.DEFINE_string("source", None, "Weights to read: a file, or a run's folder.")
 _TARGET = flags.DEFINE_string(
-  "target", None, "Where to write them; the suffix names the format. Or the folder of a replay."
+  "target", None, "Where to write them; the suffix names the format. Or a folder (replay, export)."
 )
+_EXPORT = flags.DEFINE_string("export", None, "An exported version, for --job=verify.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what was exported before.")
 _WORKERS = flags.DEFINE_integer("workers", None, "How many processes --job=launch starts.")
 _RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again at most.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
@@ -174,6 +176,8 @@ def _arguments(run, positional: list[str]) -> dict:
     "require_checkpoint": _REQUIRE_CHECKPOINT.value,
     "source": _SOURCE.value,
     "target": _TARGET.value,
+    "export": _EXPORT.value,
+    "overwrite": _OVERWRITE.value,
     "workers": _WORKERS.value,
     "restarts": _RESTARTS.value,
     "command_line": sys.argv[1:],

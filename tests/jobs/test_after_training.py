@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tests import samples
 from tests.jobs import runs
 from vggtf import errors, images, workdir
 from vggtf.evaluators import classification
-from vggtf.jobs import evaluate, export, predict
+from vggtf.export import integrity
+from vggtf.jobs import evaluate, export, predict, verify
 from vggtf.predictors import dense
 from vggtf.training.trained import load_model
 
@@ -121,6 +123,44 @@ def test_export_prints_where_it_lies_and_is_done_once(trained, capsys):
   assert (path / "saved_model.pb").exists()
   with pytest.raises(errors.UsageError, match="exported already"):
     export.run(str(trained), runs.MODEL, wide)
+
+
+def test_an_export_is_verified_down_to_the_data(exported, data_dir, capsys):
+  """P13: data set -> checkpoint -> model, digest by digest, and the golden answers."""
+  verify.run(str(exported / "export" / "dense" / "6"))
+  files, answers, *origin = capsys.readouterr().out.splitlines()
+  assert files.startswith("files         as exported: ")
+  assert answers.startswith(
+    "answers       those of the evaluated net (dense Q=40, mean of scores), "
+  )
+  assert origin == [
+    f"checkpoint    {exported}/checkpoints/step-00000006/COMMIT.json: the one that was exported",
+    f"configuration {exported}/config.gin: the one that was exported",
+    f"data          {data_dir}/manifest.json: the one that was exported",
+  ]
+
+
+def test_another_origin_is_found_out(exported, tmp_path, capsys):
+  origin = integrity.check(exported / "export" / "dense" / "6")
+  copy = workdir.Workdir(str(shutil.copytree(exported, tmp_path / exported.name)))
+  for path, what in (
+    (copy.checkpoints / "step-00000006" / "COMMIT.json", "checkpoint"),
+    (copy.config, "configuration"),
+  ):
+    text = path.read_text()
+    path.write_text(text + "\n")
+    with pytest.raises(errors.IntegrityError, match=f"{path} is not the {what} that was exported"):
+      verify.trace(copy, origin)
+    path.unlink()
+    verify.trace(copy, origin)
+    assert f"{what:13} not looked at: {path} is gone" in capsys.readouterr().out
+    path.write_text(text)
+  facts = json.loads(copy.facts.read_text())
+  copy.facts.write_text(json.dumps(facts | {"manifest_sha256": "0" * 64}))
+  with pytest.raises(errors.IntegrityError, match="trained on other data than the exported net"):
+    verify.trace(copy, origin)
+  verify.trace(workdir.Workdir(str(exported)), origin | {"checkpoints": [{"run": "b", "step": 3}]})
+  assert "step-00000003 of b: not looked at, it is another run's" in capsys.readouterr().out
 
 
 @pytest.fixture

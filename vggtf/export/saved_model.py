@@ -1,99 +1,106 @@
 """A predictor as a SavedModel: encoded images in, posteriors and labels out.
 
 Decoding and preprocessing are in the graph, the class names too; nothing of vggtf is needed to load
-and serve it.
+and serve it. It is published only if it answers as the predictor itself does.
 """
 
 from __future__ import annotations
 
-import shutil
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, images
+from vggtf import contracts, errors
+from vggtf.export import answers, frozen, golden, integrity, publication, server_files, timing
+from vggtf.export.limits import Limits
+from vggtf.export.served import Served
 
-_TOP = 5
+_log = logging.getLogger(__name__)
 
-
-class _Served(tf.Module):
-  """What is saved: the net's variables, the label table and the function that answers."""
-
-  def __init__(
-    self, model: contracts.Model, predictor: contracts.Predictor, labels: tuple[str, ...]
-  ):
-    super().__init__()
-    self._model = model  # owns the variables
-    self._predictor = predictor
-    self._labels = tf.constant(labels)
-
-  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
-  def classify(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-    if self._predictor.fixed_size:
-      spec = tf.nest.map_structure(
-        lambda view: tf.TensorSpec(view.shape, view.dtype),
-        tf.function(self._prepare)
-        .get_concrete_function(tf.TensorSpec([], tf.string))
-        .structured_outputs,
-      )
-      probabilities = tf.cond(  # of no image, oneDNN's convolutions are an error
-        tf.size(encoded) > 0,
-        lambda: self._predictor(tf.map_fn(self._prepare, encoded, fn_output_signature=spec)),
-        lambda: tf.zeros([0, len(self._labels)]),
-      )
-    else:  # views of images differ in size: one at a time
-      probabilities = tf.map_fn(
-        lambda image: self._predictor(
-          tf.nest.map_structure(lambda view: view[tf.newaxis], self._prepare(image))
-        )[0],
-        encoded,
-        fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32),
-      )
-    classes = tf.math.top_k(probabilities, min(_TOP, len(self._labels))).indices
-    return {
-      "probabilities": probabilities,
-      "classes": classes,
-      "labels": tf.gather(self._labels, classes),
-    }
-
-  def _prepare(self, encoded: tf.Tensor):
-    return self._predictor.prepare(images.decode(encoded))
+VARIABLES = "variables"
+# How weights are stored: as TensorFlow's variables, or as constants of the graph in some type.
+FORMS = {VARIABLES: None, "frozen": tf.float32, "frozen_bfloat16": tf.bfloat16}
+BATCHING = "batching_params.pbtxt"  # where servers look, in the version's folder
+_CLASSIFY = "tensorflow/serving/classify"
 
 
 def export(
-  folder: Path,
+  base: str | Path,
   model: contracts.Model,
   predictor: contracts.Predictor,
-  labels: tuple[str, ...],
+  labels: Sequence[str],
   version: int,
-) -> Path:
-  """Writes `<folder>/<predictor>/<version>`, published by a rename that servers see at once.
+  origin: dict[str, Any] | None = None,
+  form: str = VARIABLES,
+  limits: Limits | None = None,
+  tolerance: float = 1e-5,
+  overwrite: bool = False,
+) -> str:
+  """Writes `<base>/<predictor>/<version>`, and `<base>/models.config`.
 
-  Its serving_default takes `images`, string [N], encoded JPEG or PNG, and returns `probabilities`,
-  float32 [N, classes], `classes`, int32 [N, 5], the most probable ones, and `labels`, their names.
+  `Served.signatures` says what it answers. With it go golden requests, batching parameters made
+  from its latencies, and the sha256 of every file.
 
   Args:
-    folder: of all exports of a run.
-    model: the net, restored.
+    base: folder of all exports of a run, local or remote.
+    model: the net, restored. "frozen_bfloat16" rounds the weights of its predictor.
     predictor: what was measured, around that net.
     labels: class names in label order.
     version: TF Serving's; the step of the checkpoint.
+    origin: what is known of where it comes from; kept with it.
+    form: a key of `FORMS`.
+    limits: of a request; those of `Limits` if None.
+    tolerance: by how much an answer may differ from the predictor's own.
+    overwrite: whether this version may be replaced.
 
   Returns:
     The SavedModel's folder.
 
   Raises:
-    UsageError: this version was exported before.
+    UsageError: this version was exported before, or an option has no such value.
+    IntegrityError: it does not answer as the predictor does; nothing is published.
   """
-  final = folder / predictor.name / str(version)
-  if final.exists():
-    raise errors.UsageError(
-      f"{final} exists: this checkpoint was exported already; delete that folder to export it again"
-    )
-  served = _Served(model, predictor, labels)
-  # Servers take a folder for a version when its name is a number.
-  aside = final.with_name(f".writing-{version}")
-  shutil.rmtree(aside, ignore_errors=True)
-  tf.saved_model.save(served, str(aside), signatures={"serving_default": served.classify})
-  aside.rename(final)
-  return final
+  storage = errors.choose("export.run.form", form, FORMS)
+  folder = f"{base}/{predictor.name}/{version}"
+  publication.check_free(folder, overwrite)
+  limits = limits or Limits()
+  with publication.beside(folder) as aside:
+    served = Served(model, predictor, labels, limits)
+    signatures = served.signatures()
+    exact = golden.record(model, predictor, labels, signatures)
+    if storage == tf.bfloat16:
+      frozen.round_weights(served.weights, storage)
+    logs = golden.record(model, predictor, labels, signatures) if storage == tf.bfloat16 else exact
+    _save(aside, served, signatures)
+    if storage:
+      frozen.freeze(aside, storage)
+    loaded = tf.saved_model.load(str(aside)).signatures
+    _log.info("it answers as the net does, within %.1g", answers.check(loaded, logs, tolerance))
+    if storage == tf.bfloat16:
+      moved = answers.check(loaded, exact, tolerance=float("inf"))
+      _log.info("rounding its weights to bfloat16 moved answers by %.1g", moved)
+    golden.write(aside, logs)
+    latencies = timing.measure(loaded["serving_default"], golden.first_file(logs), limits.images)
+    _log.info("it takes %s", ", ".join(map(str, latencies)))
+    (aside / BATCHING).write_text(timing.write_batching(latencies, limits.images))
+    integrity.seal(aside, (origin or {}) | {"form": form, "tolerance": tolerance})
+    _log.info("%s MB on disk", f"{integrity.size(aside) / 1e6:,.1f}")
+    publication.publish(aside, folder, overwrite)
+  server_files.write(str(base))
+  return folder
+
+
+def _save(folder: Path, served: Served, signatures: Mapping[str, Callable]) -> None:
+  """Writes a SavedModel."""
+  with tempfile.TemporaryDirectory() as scratch:
+    served.attach_vocabulary(Path(scratch) / "labels.txt")
+    tf.saved_model.save(served, str(folder), signatures=signatures)
+  # TensorFlow 2 calls every signature a prediction; servers look at this name before they classify.
+  updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+  updater.replace_method_name("classify", _CLASSIFY)
+  updater.save()
+  (folder / "fingerprint.pb").unlink()  # of the file before that; SHA256SUMS takes its place

@@ -1,0 +1,160 @@
+"""What servers find: whole exports, or none."""
+
+import multiprocessing
+import os
+import pathlib
+import signal
+
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from tests.export import nets
+from vggtf import errors
+from vggtf.export import integrity, publication, saved_model, server_files
+from vggtf.predictors import centre
+
+
+def export(base, version=3, **options):
+  net = nets.Tiny()
+  return saved_model.export(base, net, centre.Centre(net, 12), nets.LABELS, version, **options)
+
+
+def versions(folder):
+  """Returns what TF Serving would take for versions."""
+  return sorted(path.name for path in pathlib.Path(folder).glob("*/*") if path.name.isdigit())
+
+
+def write(folder, **files):
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, text in files.items():
+    (folder / name).write_text(text)
+
+
+def test_half_an_export_is_never_seen(tmp_path, monkeypatch):
+  """S1, as far as a process can clean up behind itself."""
+
+  def killed(written, _):
+    assert (pathlib.Path(written) / "saved_model.pb").exists()
+    assert versions(tmp_path) == []
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(os, "rename", killed)
+  with pytest.raises(KeyboardInterrupt):
+    export(tmp_path)
+  assert list((tmp_path / "centre").iterdir()) == []
+
+
+def test_remains_of_a_killed_export_do_not_matter(tmp_path):
+  folder = tmp_path / "dense" / "70"
+  write(folder.with_name(".writing-70"), half="a")
+  write(folder.with_name(".replaced-70"), half="a")
+  assert versions(tmp_path) == []
+  with publication.beside(str(folder)) as aside:
+    write(aside, whole="a")
+    publication.publish(aside, str(folder), overwrite=False)
+  assert [path.name for path in folder.parent.iterdir()] == ["70"]
+  assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+def export_again_and_again(base):
+  net = nets.Tiny()
+  for version in range(1, 1000):
+    saved_model.export(base, net, centre.Centre(net, 12), nets.LABELS, version)
+
+
+@pytest.mark.slow
+def test_whatever_is_seen_is_whole_though_the_exporter_is_killed(tmp_path):
+  """S1 and P9: a reader looks all the time; the writer is killed at any moment."""
+  context = multiprocessing.get_context("spawn")
+  seen = 0
+  for number in range(8):
+    base = tmp_path / str(number)
+    writer = context.Process(target=export_again_and_again, args=(base,))
+    writer.start()
+    checked = set()
+    # Killed at different moments: after 1 version, 2 versions, ... and some looks more.
+    looks = 97 * number
+    while looks:
+      for version in set(versions(base)) - checked:
+        integrity.check(base / "centre" / version)
+        checked.add(version)
+      looks -= len(checked) > number % 3
+      assert writer.is_alive()
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    for version in versions(base):
+      integrity.check(base / "centre" / version)
+      seen += 1
+  assert seen >= 8
+
+
+def test_what_is_served_is_only_replaced_on_request(tmp_path):
+  """S2."""
+  folder = tmp_path / "dense" / "70"
+  write(folder, old="a")
+  with pytest.raises(errors.UsageError, match=f"{folder} exists: .* --overwrite replaces it"):
+    publication.check_free(str(folder), overwrite=False)
+  with publication.beside(str(folder)) as aside:
+    write(aside, new="b")
+    publication.publish(aside, str(folder), overwrite=True)
+  assert [path.name for path in folder.iterdir()] == ["new"]
+  assert [path.name for path in folder.parent.iterdir()] == ["70"]
+
+
+def test_an_export_refuses_before_it_costs_anything(tmp_path):
+  write(tmp_path / "centre" / "3", old="a")
+  with pytest.raises(errors.UsageError, match="exported already"):
+    export(tmp_path)
+
+
+def test_a_second_exporter_of_the_same_version_loses(tmp_path):
+  folder = tmp_path / "dense" / "70"
+  with publication.beside(str(folder)) as aside:
+    write(aside, ours="a")
+    write(folder, theirs="b")
+    with pytest.raises(errors.UsageError, match="exported already"):
+      publication.publish(aside, str(folder), overwrite=False)
+  assert [path.name for path in folder.iterdir()] == ["theirs"]
+
+
+def test_in_a_bucket_the_model_comes_last(tmp_path, monkeypatch):
+  """S2: no rename of folders there; a server waits for saved_model.pb."""
+  folder = "ram://bucket/export/dense/70"
+  write(tmp_path / "written" / "variables", a="1", z="2")
+  write(tmp_path / "written", **{"saved_model.pb": "new", "zz": "3"})
+  copied, copy, remove = [], tf.io.gfile.copy, tf.io.gfile.remove
+  monkeypatch.setattr(tf.io.gfile, "copy", lambda source, to: (copied.append(to), copy(source, to)))
+  publication.publish(tmp_path / "written", folder, overwrite=False)
+  assert copied[-1] == f"{folder}/saved_model.pb"
+  assert set(copied) == {
+    f"{folder}/{name}" for name in ("variables/a", "variables/z", "zz", "saved_model.pb")
+  }
+  with pytest.raises(errors.UsageError, match="exported already"):
+    publication.check_free(folder, overwrite=False)
+
+  def removed(path):
+    copied.append(f"removed {path}")
+    remove(path)
+
+  monkeypatch.setattr(tf.io.gfile, "remove", removed)
+  copied.clear()
+  (tmp_path / "written" / "zz").unlink()
+  publication.publish(tmp_path / "written", folder, overwrite=True)
+  assert copied[0] == f"removed {folder}/saved_model.pb"
+  assert copied[-1] == f"{folder}/saved_model.pb"
+  assert not tf.io.gfile.exists(f"{folder}/zz")
+
+
+def test_models_config_names_what_was_exported(tmp_path):
+  for name in ("dense/70", "dense/80", "centre/70", "empty", "half/.writing-3"):
+    write(tmp_path / name)
+  (tmp_path / "notes.txt").write_text("")
+  path = server_files.write(str(tmp_path))
+  assert path == str(tmp_path / "models.config")
+  text = pathlib.Path(path).read_text()
+  found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+  assert [
+    (one.name, one.base_path, one.model_platform) for one in found.model_config_list.config
+  ] == [("centre", "/models/centre", "tensorflow"), ("dense", "/models/dense", "tensorflow")]

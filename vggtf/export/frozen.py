@@ -1,0 +1,118 @@
+"""A SavedModel whose weights are constants of its graph, for tools that know no variables.
+
+The signatures share the constants, which are stored once; TensorFlow's own function for this makes
+a copy for each. A graph is a protobuf message, of 2 GB at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from vggtf import errors
+
+_LARGE = 1024  # elements; a smaller constant is no weight, or is not worth a cast
+_MOST_BYTES = 2**31 - 1
+
+
+def round_weights(variables: Iterable[tf.Variable], storage: tf.DType) -> None:
+  """Gives variables the values that `freeze` will store, so that the net is the one exported."""
+  for variable in variables:
+    if variable.dtype == tf.float32 and variable.shape.num_elements() >= _LARGE:
+      variable.assign(tf.cast(tf.cast(variable, storage), tf.float32))
+
+
+def freeze(folder: Path, storage: tf.DType) -> None:
+  """Turns the variables of a SavedModel into constants, in place.
+
+  Args:
+    folder: the SavedModel's.
+    storage: bfloat16 stores weights in half the space; they are cast at every request.
+
+  Raises:
+    UsageError: the graph would be larger than 2 GB.
+  """
+  with _quiet():
+    graph, signatures = _read(folder)
+    if storage != tf.float32:
+      _store_as(graph, storage)
+    if graph.ByteSize() > _MOST_BYTES:
+      raise errors.UsageError(
+        f"a frozen graph of {graph.ByteSize():,} bytes is larger than protobuf's 2 GB; export with "
+        "export.run.form = 'variables'"
+      )
+    aside = folder.with_name(f"{folder.name}-frozen")
+    shutil.rmtree(aside, ignore_errors=True)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+      tf.import_graph_def(graph, name="")
+      builder = tf.compat.v1.saved_model.Builder(str(aside))
+      builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
+      builder.save()
+  shutil.copytree(folder / "assets", aside / "assets")
+  shutil.rmtree(folder)
+  aside.rename(folder)
+
+
+def _read(folder: Path) -> tuple[tf.compat.v1.GraphDef, dict]:
+  """Returns the frozen graph of a SavedModel and its signatures by name."""
+  with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+    meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+    signatures = {
+      name: signature
+      for name, signature in meta.signature_def.items()
+      if not name.startswith("__")  # how a graph is initialised, which is no answer
+    }
+    answers = {
+      info.name.partition(":")[0]
+      for signature in signatures.values()
+      for info in signature.outputs.values()
+    }
+    texts = [
+      node.name
+      for node in graph.as_graph_def().node
+      if node.op == "VarHandleOp" and node.attr["dtype"].type == tf.string.as_datatype_enum
+    ]
+    frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
+      session, graph.as_graph_def(), sorted(answers), variable_names_blacklist=texts
+    )
+  for function in frozen.library.function:
+    for node in function.node_def:  # loops still claim the shapes of handles
+      node.attr.pop("_output_shapes", None)
+  return frozen, signatures
+
+
+def _store_as(graph: tf.compat.v1.GraphDef, storage: tf.DType) -> None:
+  """Stores large float32 constants in another type, and casts them back."""
+  for node in list(graph.node):
+    if node.op != "Const" or node.attr["dtype"].type != tf.float32.as_datatype_enum:
+      continue
+    values = tf.make_ndarray(node.attr["value"].tensor)
+    if values.size < _LARGE:
+      continue
+    stored = graph.node.add(name=f"{node.name}/stored", op="Const", device=node.device)
+    stored.attr["dtype"].type = storage.as_datatype_enum
+    narrow = values.astype(np.dtype(storage.as_numpy_dtype))
+    stored.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(narrow))
+    node.op = "Cast"
+    node.ClearField("attr")
+    node.attr["SrcT"].type = storage.as_datatype_enum
+    node.attr["DstT"].type = tf.float32.as_datatype_enum
+    node.input.append(stored.name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Hides that these functions are TensorFlow 1's: version 2 has none for this."""
+  log = tf.get_logger()
+  level = log.level
+  log.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    log.setLevel(level)
