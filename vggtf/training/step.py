@@ -146,7 +146,7 @@ class TrainStep:
       batch.image, batch.label, batch.weight, seed, first_example
     )
     if asked is not None:
-      sums["asked"] = asked
+      sums["asked"] = tf.identity(asked)  # on the replica's device
     gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
     gradients = self._weight_decay.add(gradients, self._variables)
     self._optimizer.apply(gradients, self._schedule(self._step))
