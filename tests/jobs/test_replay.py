@@ -23,6 +23,8 @@ folder = pathlib.Path([f for f in flags if f.startswith("--workdir=")][-1].split
 (folder / "called.json").write_text(json.dumps([flags, dict(os.environ)]))
 if source == "none":
   sys.exit(6)
+if source == "killed":
+  os.kill(os.getpid(), 9)
 shutil.copytree(source, folder / "checkpoints")
 """
 
@@ -105,6 +107,7 @@ def test_other_bits_end_with_what_differs(run, data_dir, tmp_path, capfd, caplog
 
 def test_a_training_that_fails_ends_the_replay_with_its_code(run):
   assert repeat(run, "none") == 6
+  assert repeat(run, "killed") == 128 + signal.SIGKILL
 
 
 def test_several_workers_are_repeated_by_as_many(run):
@@ -135,6 +138,23 @@ def test_what_cannot_be_repeated_is_refused(run, data_dir, tmp_path):
   run.facts.write_text(json.dumps(content))
   refuse("does not say how")
   assert not (tmp_path / "again").exists()
+
+
+def test_another_run_is_not_written_over(run):
+  (run.path.parent / "again").mkdir()
+  (run.path.parent / "again" / "config.gin").write_text("a = 2\n")
+  with pytest.raises(errors.UsageError, match="again holds a run of another configuration"):
+    repeat(run, run.checkpoints)
+  assert (run.path.parent / "again" / "config.gin").read_text() == "a = 2\n"
+
+
+@pytest.mark.parametrize("name", ["threads", "workers", "configuration_sha256"])
+def test_a_description_that_is_not_whole_is_damaged(run, name):
+  content = run.read_description()
+  del content["sittings"][0][name]
+  run.facts.write_text(json.dumps(content))
+  with pytest.raises(errors.IntegrityError, match=r"run\.json is damaged: it does not say all"):
+    repeat(run, "none")
 
 
 def test_sittings_are_kept_in_order_and_the_first_origins_stay(run, data_dir):

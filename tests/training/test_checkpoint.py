@@ -456,6 +456,30 @@ def test_killed_at_the_rename_leaves_the_checkpoint_unseen(three, monkeypatch):
   assert names(three) == ["step-00000001", "step-00000002", "step-00000003"]
 
 
+def test_killed_while_one_is_replaced_leaves_the_one_before(tmp_path, monkeypatch):
+  """P1, P5: it may be the only one."""
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  checkpoints.save(Small(4), 4)
+  rename, calls = os.rename, []
+
+  def killed(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    rename(*arguments)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+      checkpoints.save(Small(44), 4, error=0.5)
+  assert not checkpoints.any()
+  assert newest(tmp_path) == (4, 4.0)
+  assert names(tmp_path) == ["step-00000004"]
+  checkpoints.save(Small(44), 4, error=0.5)
+  assert newest(tmp_path) == (4, 44.0)
+  assert checkpoints.find("best") == 4
+
+
 def test_a_state_that_diverged_is_kept_whole_and_never_taken_for_a_checkpoint(three):
   checkpoints = checkpoint.Checkpoints(three, keep=3)
   for value, step in ((1.0, 3), (float("nan"), 4), (float("inf"), 4)):  # the last alone stays

@@ -20,6 +20,8 @@ from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
 _PROGRAM = (sys.executable, "-m", "vggtf.main")
+# Of a sitting, what is needed to repeat it.
+_NEEDED = {"configuration_sha256", "first_step", "workers", "replicas", "threads", "variables"}
 
 
 def run(
@@ -45,8 +47,9 @@ def run(
     0 where all variables have the same bits, or the exit code of a training that failed.
 
   Raises:
-    UsageError: run.json does not describe one finished training, or the data are others.
-    IntegrityError: the variables differ.
+    UsageError: run.json does not describe one finished training, the data are others, or the
+      target holds another run.
+    IntegrityError: the variables differ, or run.json is damaged.
   """
   folder, copy = workdirs.Workdir(workdir), workdirs.Workdir(target)
   if folder.path.resolve() == copy.path.resolve():
@@ -69,12 +72,12 @@ def run(
     flags = ["--job=launch", f"--workers={last['workers']}"]
     folders += [copy.of_worker(index) for index in range(1, last["workers"])]
   for each in folders:
-    workdirs.write_text(each.config, described["configuration"]["text"])
+    _configure(each, described["configuration"]["text"])
   flags += [f"--data_dir={data_dir}", f"--workdir={target}"]  # of equal flags the last counts
   code = subprocess.run([*program, *command_line, *flags], env=_environment(last)).returncode
-  if not code:
+  if code == 0:
     _judge((folder, copy), step, differences)
-  return code
+  return code if code >= 0 else 128 - code
 
 
 def _check_repeatable(folder: workdirs.Workdir, described: dict) -> int:
@@ -84,6 +87,12 @@ def _check_repeatable(folder: workdirs.Workdir, described: dict) -> int:
     raise errors.UsageError(
       f"{folder.facts} does not say how {folder.path} was trained: it was imported, or trained by "
       "an older version"
+    )
+  if not {"configuration", "steps"} <= described.keys() or any(
+    not isinstance(sitting, dict) or _NEEDED - sitting.keys() for sitting in sittings
+  ):
+    raise errors.IntegrityError(
+      f"{folder.facts} is damaged: it does not say all that a replay needs; restore it from a copy"
     )
   if len({sitting["configuration_sha256"] for sitting in sittings}) > 1:
     at = ", ".join(str(sitting["first_step"]) for sitting in sittings[1:])
@@ -98,6 +107,14 @@ def _check_repeatable(folder: workdirs.Workdir, described: dict) -> int:
       "train it to its end first"
     )
   return step
+
+
+def _configure(folder: workdirs.Workdir, text: str) -> None:
+  if folder.config.exists() and folder.config.read_text() != text:
+    raise errors.UsageError(
+      f"{folder.path} holds a run of another configuration; give another --target"
+    )
+  workdirs.write_text(folder.config, text)
 
 
 def _environment(sitting: dict) -> dict[str, str]:

@@ -206,7 +206,14 @@ class Checkpoints:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
   def _sweep(self) -> None:
-    """Removes what interrupted writes and removals left; nobody else writes in a claimed folder."""
+    """Removes what interrupted writes and removals left; nobody else writes in a claimed folder.
+
+    A checkpoint that was whole and about to be replaced comes back.
+    """
+    for path in self._folder.glob(f"{committed.REPLACED}*"):
+      final = self._folder / path.name.removeprefix(committed.REPLACED)
+      if not final.exists() and committed.find_problem(path) is None:
+        os.rename(path, final)
     remains = [
       p for start in (committed.ASIDE, committed.REPLACED) for p in self._folder.glob(f"{start}*")
     ]
