@@ -44,6 +44,7 @@ class VGG(chain.Chain):
     pool_rounding: str = "floor",
     compute_dtype: str = "float32",
     seed: int = 0,
+    recompute: bool = False,
   ):
     """Builds the net and its variables.
 
@@ -63,8 +64,10 @@ class VGG(chain.Chain):
       initializer: of all weights, Glorot's if None; biases start at 0 (section 3.1).
       lrn_form: "alexnet" or "caffe"; only A-LRN has such a layer.
       pool_rounding: "floor" or "ceil" (Caffe): what a pooling does with an odd side.
-      compute_dtype: "float32" or "bfloat16", see vggtf/precision.py.
+      compute_dtype: "float32", "bfloat16" or "float16", see vggtf/precision.py.
       seed: of the first weights.
+      recompute: whether training keeps of each block only what comes into it, and computes the
+        block again in the backward pass: less memory for a third more time, the same gradients.
 
     Raises:
       UsageError: an option has no such value, or five poolings leave nothing of the input.
@@ -84,6 +87,7 @@ class VGG(chain.Chain):
       pool_rounding=pool_rounding,
       compute_dtype=compute_dtype,
       seed=seed,
+      recompute=recompute,
     )
 
 

@@ -4,12 +4,13 @@ Those of Krizhevsky, of Zeiler and Fergus, and of the paper are.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from vggtf import contracts, errors
-from vggtf.nn import heads, initializers, layers, net, norms
+from vggtf.nn import heads, initializers, layers, net, norms, recomputation
 
 HIDDEN_CHANNELS = 4096  # of fc6 and fc7
 
@@ -67,6 +68,7 @@ class Chain(net.Net):
     norm: str | None = None,
     head: str = "classifier",
     hidden_bias: float = 0.0,
+    recompute: bool = False,
   ):
     """Builds the net and its variables.
 
@@ -78,6 +80,7 @@ class Chain(net.Net):
     """
     super().__init__(name, classes, mean_rgb, input_size, width, dropout, compute_dtype)
     self._steps = tuple(steps)
+    self._recompute = recompute
     self._head = errors.choose("head", head, heads.HEADS)
     self._lrn = norms.LocalResponse(lrn_form)
     self._pool_rounding = pool_rounding
@@ -118,7 +121,22 @@ class Chain(net.Net):
   def _features(
     self, maps: tf.Tensor, training: contracts.Training | None
   ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-    for step in self._steps:
+    for block in _blocks(self._steps):
+      take = functools.partial(self._take, block)
+      if self._recompute and training is not None:
+        maps = recomputation.recompute(take, maps, training)
+      else:
+        maps = take(maps, training)
+    for name in ("fc6", "fc7"):
+      maps = tf.nn.relu(self.layers[name](maps))
+      if training is not None:
+        maps = layers.dropout(maps, self._dropout, name, training)
+    return tf.cast(maps, tf.float32), ()
+
+  def _take(
+    self, steps: Sequence[Step], maps: tf.Tensor, training: contracts.Training | None
+  ) -> tf.Tensor:
+    for step in steps:
       if isinstance(step, Convolve):  # not `match`, which AutoGraph cannot read
         maps = self.layers[step.name](maps)
         if step.name in self.norms:
@@ -128,11 +146,7 @@ class Chain(net.Net):
         maps = layers.max_pool(maps, self._pool_rounding, step.window, step.stride)
       else:
         maps = self._lrn(maps)
-    for name in ("fc6", "fc7"):
-      maps = tf.nn.relu(self.layers[name](maps))
-      if training is not None:
-        maps = layers.dropout(maps, self._dropout, name, training)
-    return tf.cast(maps, tf.float32), ()
+    return maps
 
   def _last(self, features: tf.Tensor) -> tuple[str, tf.Tensor]:
     head = self._head
@@ -149,3 +163,13 @@ class Chain(net.Net):
       elif isinstance(step, Pool):
         side = layers.pooled_side(side, self._pool_rounding, step.window, step.stride)
     return side
+
+
+def _blocks(steps: Sequence[Step]) -> list[list[Step]]:
+  """Returns the steps cut after each pooling."""
+  blocks = [[]]
+  for step in steps:
+    blocks[-1].append(step)
+    if isinstance(step, Pool):
+      blocks.append([])
+  return [block for block in blocks if block]
