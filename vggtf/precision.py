@@ -4,19 +4,26 @@ Variables, their gradients and their updates are float32 whatever the compute ty
 its images to the compute type once; each layer casts its own variables to the type of what it is
 given. The last layer, the softmax and the loss are float32 again, because differences of posteriors
 are smaller than bfloat16's 8 bits; so are the statistics of a norm.
+
+bfloat16 has float32's range. float16 has not: its small gradients vanish unless the loss is scaled
+(vggtf/training/loss_scale.py).
 """
 
 import tensorflow as tf
 
 from vggtf import errors
 
-COMPUTE_TYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+COMPUTE_TYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16}
 
 
-def compute_type(name: str) -> tf.DType:
-  """Returns the type in which convolutions and matrix products of hidden layers run.
+def compute_type(name: str, option: str = "compute_dtype") -> tf.DType:
+  """Returns the type of this name, in which convolutions and products of hidden layers run.
+
+  Args:
+    name: a key of `COMPUTE_TYPES`.
+    option: what has this value, for the error.
 
   Raises:
-    UsageError: `name` is none of `COMPUTE_TYPES`.
+    UsageError: `name` is none of them.
   """
-  return errors.choose("compute_dtype", name, COMPUTE_TYPES)
+  return errors.choose(option, name, COMPUTE_TYPES)

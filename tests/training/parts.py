@@ -41,6 +41,9 @@ def build(
   loss=None,
   average=None,
   slices=1,
+  all_reduce_dtype="float32",
+  loss_scale=None,
+  model=net,
   **options,
 ):
   """Returns the net, its optimizer, schedule, step count, all of them as a state, and the step.
@@ -49,7 +52,7 @@ def build(
   """
   strategy = strategy or tf.distribute.OneDeviceStrategy("/device:CPU:0")
   with strategy.scope():
-    model, optimizer = net(seed, **options), optimizer()
+    model, optimizer = model(seed, **options), optimizer()
     schedule = schedule or schedules.Steps(boundaries=(2,), initial=1e-3, factor=0.2)
     optimizer.build(model.trainable_variables)
     averages = averaging.ExponentialMovingAverage(average) if average is not None else None
@@ -69,6 +72,8 @@ def build(
     averages,
     jit_compile,
     slices,
+    all_reduce_dtype,
+    loss_scale,
   )
   state = tf.train.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, step=done)
   return types.SimpleNamespace(

@@ -124,8 +124,8 @@ def test_steps_are_those_of_torch_in_float64(taken, request):
   for layer, theirs in zip(ours.net.norms.values(), by_hand.norms(), strict=True):
     assert distance(layer.moving_mean.numpy(), theirs.running_mean.numpy()) < 1e-4
     assert distance(layer.moving_variance.numpy(), theirs.running_var.numpy()) < 1e-4
-    assert distance(layer.scale.numpy(), theirs.weight.detach().numpy()) < 1e-5
-    assert distance(layer.offset.numpy(), theirs.bias.detach().numpy()) < 2e-3
+    assert distance(layer.scale.numpy(), theirs.weight.detach().numpy()) < 1e-4
+    assert distance(layer.offset.numpy(), theirs.bias.detach().numpy()) < 1e-2
 
 
 def test_steps_in_one_call_are_those_of_many_calls_bit_for_bit(dropped):

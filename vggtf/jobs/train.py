@@ -153,7 +153,8 @@ def run(
     workdirs.write_text(folder.operative_config, configuration.operative_text())
 
     finite = {"model": net, "optimizer": update, **({"averaging": average} if average else {})}
-    state = tf.train.Checkpoint(schedule=rate, step=done, **finite)
+    scale = {"loss_scale": take_steps.loss_scale} if take_steps.loss_scale else {}
+    state = tf.train.Checkpoint(schedule=rate, step=done, **finite, **scale)
     first = held or 0
     if held is None:
       checkpoints.set_aside(after=-1)

@@ -52,7 +52,7 @@ class AlexNet(chain.Chain):
       initializer: of all weights, Glorot's if None; the paper's is Gaussian(0.01).
       lrn_form: "alexnet", this paper's, or "caffe".
       pool_rounding: "floor" or "ceil" (Caffe); alike at 227.
-      compute_dtype: "float32" or "bfloat16", see vggtf/precision.py.
+      compute_dtype: "float32", "bfloat16" or "float16", see vggtf/precision.py.
       seed: of the first weights.
 
     Raises:

@@ -100,7 +100,7 @@ class GoogLeNet(net.Net):
       bias: what the biases of hidden layers are at first; not in the paper, Caffe's net has 0.2.
       lrn_form: "caffe" or "alexnet"; the paper does not say.
       pool_rounding: "ceil" (Caffe), which the paper's maps of 56, 28, 14 and 7 take, or "floor".
-      compute_dtype: "float32" or "bfloat16", see vggtf/precision.py.
+      compute_dtype: "float32", "bfloat16" or "float16", see vggtf/precision.py.
       seed: of the first weights.
 
     Raises:

@@ -52,7 +52,7 @@ class ZFNet(chain.Chain):
       lrn_form: "alexnet" or "caffe": the form of the "contrast normalisation across feature maps",
         of which the paper says no more.
       pool_rounding: "ceil", which the maps of 55x55 and 13x13 take, or "floor".
-      compute_dtype: "float32" or "bfloat16", see vggtf/precision.py.
+      compute_dtype: "float32", "bfloat16" or "float16", see vggtf/precision.py.
       seed: of the first weights.
 
     Raises:

@@ -13,6 +13,7 @@ class Net(tf.Module):
 
   Attributes:
     classes: number of classes.
+    compute_type: in which hidden layers compute, see vggtf/precision.py.
     input_size: side in pixels of the images that it classifies.
     layers: convolutions and fully-connected layers by name, in the order of the net.
     mean_rgb: float32 [3], not trained: what is subtracted from every pixel.
@@ -40,7 +41,7 @@ class Net(tf.Module):
     self.layers = {}
     self._width = width
     self._dropout = dropout
-    self._compute_type = precision.compute_type(compute_dtype)
+    self.compute_type = precision.compute_type(compute_dtype)
     self.mean_rgb = tf.Variable(mean_rgb, trainable=False, dtype=tf.float32, name="mean_rgb")
 
   def __call__(
@@ -114,7 +115,7 @@ class Net(tf.Module):
     return side
 
   def _prepare(self, images: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.cast(images, tf.float32) - self.mean_rgb, self._compute_type)
+    return tf.cast(tf.cast(images, tf.float32) - self.mean_rgb, self.compute_type)
 
   def _widen(self, channels: int, groups: int = 1) -> int:
     """Returns the channels that the net's width leaves of the paper's, a multiple of `groups`."""

@@ -73,8 +73,8 @@ class Batch(tf.Module):
     with self.name_scope:
       self.scale = tf.Variable(tf.ones(channels), name="scale")
       self.offset = tf.Variable(tf.zeros(channels), name="offset")
-      self.moving_mean = _statistic(tf.zeros(channels), "moving_mean")
-      self.moving_variance = _statistic(tf.ones(channels), "moving_variance")
+      self.moving_mean = tf.Variable(tf.zeros(channels), trainable=False, name="moving_mean")
+      self.moving_variance = tf.Variable(tf.ones(channels), trainable=False, name="moving_variance")
 
   def __call__(self, maps: tf.Tensor, training: contracts.Training | None) -> tf.Tensor:
     """Normalises [N, H, W, channels] by channel.
@@ -141,8 +141,3 @@ class Group(tf.Module):
 
 
 NORMS = {None: None, "batch": Batch, "group": Group}
-
-
-def _statistic(first: tf.Tensor, name: str) -> tf.Variable:
-  # With the mean as aggregation it may be assigned inside a replica, whichever value comes there.
-  return tf.Variable(first, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)

@@ -7,13 +7,14 @@ replicas follows outside of it, and the update is local and equal on every repli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, metrics
-from vggtf.training import accumulation, loop
+from vggtf import contracts, errors, metrics, precision
+from vggtf.training import accumulation, loop, reduction
 from vggtf.training import averaging as averages
+from vggtf.training import loss_scale as loss_scales
 
 
 def compiles(jit_compile: bool | str) -> bool:
@@ -48,6 +49,12 @@ class TrainStep:
     jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU).
     slices: in how many a replica computes its part of a batch, one after another: the same steps
       in less memory; batch norm's statistics are then a slice's (accumulation.py).
+    all_reduce_dtype: in which gradients are summed over replicas: "float32", or "bfloat16" or
+      "float16", half the bytes.
+    loss_scale: constructor of the loss's scale; a net in float16 must have one.
+
+  Attributes:
+    loss_scale: None without; its variables belong to the run's state.
 
   Raises:
     UsageError: replicas or slices cannot share a batch in equal parts, or an option has no such
@@ -68,6 +75,8 @@ class TrainStep:
     averaging: averages.ExponentialMovingAverage | None = None,
     jit_compile: bool | str = "auto",
     slices: int = 1,
+    all_reduce_dtype: str = "float32",
+    loss_scale: Callable[[], loss_scales.Dynamic] | None = None,
   ):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -79,6 +88,14 @@ class TrainStep:
     self._weight_decay, self._optimizer, self._schedule = weight_decay, optimizer, schedule
     self._step, self._batch_size, self._seed = step, batch_size, seed
     self._averaging = averaging
+    self._all_reduce_type = precision.compute_type(all_reduce_dtype, "TrainStep.all_reduce_dtype")
+    if getattr(model, "compute_type", None) == tf.float16 and not loss_scale:
+      raise errors.UsageError(
+        "a net that computes in float16 needs a scaled loss: add --gin_file=gin/with/float16.gin, "
+        "or bind step.TrainStep.loss_scale = @loss_scale.Dynamic"
+      )
+    with strategy.scope():
+      self.loss_scale = loss_scale() if loss_scale else None
     with tf.device("CPU:0"):
       self._asked = tf.Variable(0.0, trainable=False, name="asked")
     self._variables = model.trainable_variables
@@ -109,13 +126,18 @@ class TrainStep:
     Returns:
       Whose scalars are "loss" (mean over images, without weight decay), "weight_decay",
       "top1_error" and "top5_error" (in training, on the batches as they came), "learning_rate" (of
-      the last step).
+      the last step); with a loss scale "loss_scale" and "skipped_steps", the share of them.
+
+    Raises:
+      DivergedError: the gradients overflow float16 whatever the loss scale.
     """
+    skipped = int(self.loss_scale.skipped.numpy()) if self.loss_scale else 0
     sums, taken, rate = self._run(batches, tf.constant(count))
     weight, asked = float(sums.pop("weight")), float(sums.pop("asked"))
     means = {name: float(total) / weight for name, total in sums.items()}
     decay = float(self._weight_decay.value(self._variables))
     means |= {"weight_decay": decay, "learning_rate": float(rate)}
+    means |= self.loss_scale.tell(int(taken), skipped) if self.loss_scale else {}
     return loop.Block(int(taken), means, stop=asked > 0)
 
   def _run_steps(self, batches, count: tf.Tensor):
@@ -142,24 +164,37 @@ class TrainStep:
     seed = tf.stack([self._seed, tf.cast(self._step, tf.int32)])
     context = tf.distribute.get_replica_context()
     first_example = context.replica_id_in_sync_group * tf.shape(batch.label)[0]
-    gradients, updates, sums = self._gradients(
+    gradients, statistics, sums = self._gradients(
       batch.image, batch.label, batch.weight, seed, first_example
     )
     if asked is not None:
       sums["asked"] = tf.identity(asked)  # on the replica's device
-    gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
-    gradients = self._weight_decay.add(gradients, self._variables)
-    self._optimizer.apply(gradients, self._schedule(self._step))
-    if updates:
-      updates = context.all_reduce(tf.distribute.ReduceOp.MEAN, updates)
-      for variable, value in zip(self._updated, updates, strict=True):
-        variable.assign(value)
-    if self._averaging:
-      self._averaging.update(self._step)
+    gradients = reduction.sum_over_replicas(gradients, self._all_reduce_type)
+    statistics, sums = reduction.sum_over_replicas((statistics, sums))
+    statistics = [one / context.num_replicas_in_sync for one in statistics]
+    if not self.loss_scale:
+      self._update(gradients, statistics)
+    else:
+      gradients = self.loss_scale.unscale(gradients)
+      finite = self.loss_scale.observe(gradients)
+      tf.cond(finite, lambda: self._update(gradients, statistics), lambda: None)
     return sums
 
+  def _update(self, gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
+    """Gives this replica's variables their new values."""
+    gradients = self._weight_decay.add(gradients, self._variables)
+    self._optimizer.apply(gradients, self._schedule(self._step))
+    for variable, value in zip(self._updated, statistics, strict=True):
+      # The kernel takes a handle, which inside a replica is that replica's own.
+      tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+    if self._averaging:
+      self._averaging.update(self._step)
+
   def _compute(self, image, label, weight, seed, first_example):
-    """Returns gradients of the global batch's mean loss, new statistics, and sums for the log."""
+    """Returns gradients of the global batch's mean loss, new statistics, and sums for the log.
+
+    The gradients are as many times larger as the loss scale says.
+    """
     training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
       outputs = self._model(image, training)
@@ -169,6 +204,8 @@ class TrainStep:
         )
       losses = self._loss(outputs, label) * weight
       mean = tf.reduce_sum(losses) / self._batch_size
+      if self.loss_scale:
+        mean *= self.loss_scale.scale
     # A head that the loss does not look at has a gradient of 0.
     unconnected = tf.UnconnectedGradients.ZERO
     gradients = tape.gradient(mean, self._variables, unconnected_gradients=unconnected)
