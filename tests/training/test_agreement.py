@@ -54,13 +54,13 @@ def test_all_go_on_from_the_newest_that_all_hold(ask, held, common, caplog):
 
 
 def test_where_the_first_save_was_cut_short_all_begin_anew(ask, caplog):
-  assert ask(agreement.newest_step, [5], [], [5]) == [None] * 3
+  assert ask(agreement.newest_step, [5, 10], [], [5]) == [None] * 3
   assert (
     "worker 1 (b:1) holds none; worker 2 (c:1) holds 5): going on from the begin" in caplog.text
   )
 
 
-@pytest.mark.parametrize("held", [([5, 10], [], [5, 10]), ([5], [10], [5])])
+@pytest.mark.parametrize("held", [([5, 10, 15], [], [5, 10]), ([5], [10], [5])])
 def test_who_lost_its_checkpoints_does_not_send_the_others_to_step_0(ask, held):
   """P5."""
   for error in ask(agreement.newest_step, *held):

@@ -129,6 +129,11 @@ def run(
       )
     folder.begin(configuration.text(), facts, allow_config_change)
     agreement.require(peers, configurations=configuration.text(), data=facts.manifest_sha256)
+    if len(peers.names) > 1 and keep_checkpoints <= agreement.AHEAD:
+      raise errors.UsageError(
+        f"train.run.keep_checkpoints = {keep_checkpoints}: expected at least {agreement.AHEAD + 1} "
+        "for several processes, for one may be that far ahead when another is killed"
+      )
     held = agreement.newest_step(peers, checkpoints.sound_steps())
 
     with strategy.scope():

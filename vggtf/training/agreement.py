@@ -14,6 +14,8 @@ from vggtf import errors, metrics
 from vggtf.training import peers as others
 from vggtf.training import stopping
 
+AHEAD = 2  # checkpoints that a process may hold and another not yet
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +45,8 @@ def require(peers: others.Peers, **texts: str) -> None:
 def newest_step(peers: others.Peers, sound: Sequence[int]) -> int | None:
   """Returns the newest step of which all processes hold a sound checkpoint.
 
-  A process that was killed while the others saved lacks their newest one. Where that was the first
-  of all, they begin anew.
+  Each saves in a thread of its own, and begins no save before its last one is done: so one that is
+  killed may be two checkpoints behind. Where these were the first, they begin anew.
 
   Args:
     peers: the processes.
@@ -63,7 +65,7 @@ def newest_step(peers: others.Peers, sound: Sequence[int]) -> int | None:
     f"{name} holds {', '.join(map(str, sorted(steps))) or 'none'}"
     for name, steps in zip(peers.names, held, strict=True)
   )
-  first_was_cut_short = not all(held) and len(set.union(*held)) == 1
+  first_was_cut_short = not all(held) and len(set.union(*held)) <= AHEAD
   if common is None and newest is not None and not first_was_cut_short:
     raise errors.IntegrityError(
       f"the processes hold no checkpoint of one and the same step ({told}); those of one step are "
