@@ -98,25 +98,16 @@ def decode_alone(data: str, scales: tuple[int, int]) -> tf.data.Dataset:
 
 
 def _windows(data: str, scales: tuple[int, int]) -> Iterator[tuple[bytes, np.ndarray]]:
-  """Yields the JPEG and the window, as images.decode_crop takes it, of the feed's first images."""
+  """Yields the JPEG and the window of it that is decoded, of the feed's first images."""
   records = shards.Shards(data, "train")
   view = train_view.TrainView(records.manifest.statistics, *scales)
   count = max(records.count, BATCHES * BATCH)
   for epoch, number in zip(*order.records_at(np.arange(count), SEED, records.count), strict=True):
-    uniform = order.uniform(SEED, int(epoch), int(number))
-    scale = view.scale(uniform)
-    record = records.read(int(number), records.nearest_scale(scale))
-    size = np.array([record.height, record.width])
-    to = schema.scaled_side(size, size.min(), scale)
-    start = (uniform[1:3] * (to - SIDE + 1)).astype(int)
-    if size.min() == scale:
-      yield record.encoded, np.concatenate([start, [SIDE, SIDE]])
-      continue
-    ratio = to / size
-    margin = 1 + 2 * np.maximum(1, 1 / ratio)
-    first = np.maximum(np.floor(start / ratio - margin), 0)
-    end = np.minimum(np.ceil((start + SIDE) / ratio + margin), size)
-    yield record.encoded, np.concatenate([first, end - first])
+    uniform = order.uniform(SEED, int(epoch), int(number))[np.newaxis]
+    scale = view.scales(uniform)
+    picture = records.read_picture(int(number), records.nearest_scale(scale[0]))
+    size = np.array([[picture.height, picture.width]])
+    yield picture.encoded, view.choose(size, scale, uniform, SIDE).crop.window[0]
 
 
 def _consume(dataset: tf.data.Dataset) -> rounds.Contender:

@@ -79,6 +79,7 @@ KEYS = sorted(
   set(example_by_tensorflow(RECORD).features.feature)
   - {"image/format", "image/colorspace", "image/channels"}
 )
+PICTURE_KEYS = {f"image/{key}" for key in ("id", "encoded", "height", "width", "class/label")}
 LISTS = {"image/class/labels", "image/class/uncertain", "image/repairs"}  # of any length
 BOX_KEYS = [key for key in KEYS if "bbox" in key]
 NEITHER = {"boxes": (), "labels": (), "uncertain": (), "repairs": ()}
@@ -162,15 +163,23 @@ def test_any_record_comes_back_as_it_was(record):
   encoded = schema.encode(record)
   assert schema.decode(encoded, "a") == record
   assert encoded == schema.encode(record)
+  picture = schema.decode_picture(encoded, "a")
+  assert picture == tuple(getattr(record, name) for name in picture._fields)
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_missing_key_is_named_with_file_and_cure(key):
   example = example_by_tensorflow(RECORD)
   del example.features.feature[key]
+  serialized = example.SerializeToString()
   expected = rf"^train-00001 record 5: .* nothing under the key '{key}'.*convert the data again"
   with pytest.raises(errors.IntegrityError, match=expected):
-    schema.decode(example.SerializeToString(), "train-00001 record 5")
+    schema.decode(serialized, "train-00001 record 5")
+  if key in PICTURE_KEYS:
+    with pytest.raises(errors.IntegrityError, match=expected):
+      schema.decode_picture(serialized, "train-00001 record 5")
+  else:
+    schema.decode_picture(serialized, "a")
 
 
 @pytest.mark.parametrize("key", KEYS)

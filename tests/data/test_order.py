@@ -1,3 +1,5 @@
+from concurrent import futures
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,14 @@ def test_batches_that_straddle_epochs_hold_each_record_once_an_epoch(batch):
       seen.setdefault(epoch, []).append(number)
   for epoch in range(60 // 10):
     assert seen[epoch] == order.permutation(1, epoch, 10).tolist()
+
+
+def test_threads_do_not_disturb_each_other_s_numbers():
+  addresses = [(1, epoch, number) for epoch in range(20) for number in range(20)]
+  alone = [order.uniform(*address).tolist() for address in addresses]
+  with futures.ThreadPoolExecutor(4) as threads:
+    at_once = threads.map(lambda address: order.uniform(*address).tolist(), addresses)
+    assert list(at_once) == alone
 
 
 def test_numbers_of_a_view_are_float32_from_0_to_below_1():

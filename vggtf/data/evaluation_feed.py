@@ -121,7 +121,7 @@ class EvaluationFeed:
     by_pixels = self._batch_size * self._side**2 // (height * width)
     return min(max(by_pixels, 1), self._batch_size)
 
-  def _read(self, first: np.ndarray) -> list[tuple]:
+  def _read(self, first: np.ndarray) -> reader.Columns:
     rows = []
     for place in range(int(first), min(int(first) + reader.BLOCK, self._records.count)):
       number = int(self._numbers[place])
@@ -133,7 +133,7 @@ class EvaluationFeed:
           "convert the data again"
         )
       rows.append((encoded, labels[0], ids[0], self._batch_of[place]))
-    return rows
+    return tuple(zip(*rows, strict=True))
 
   def _see(self, encoded, label, id_, batch) -> tuple[tf.Tensor, contracts.Batch]:
     decoded = {

@@ -19,7 +19,6 @@ from vggtf.data import order, reader, shards, train_view
 
 _log = logging.getLogger(__name__)
 _PREFETCH = 2  # batches ready ahead of the step
-_NUMBER = tf.TensorSpec([], tf.int64)
 
 
 class TrainingFeed:
@@ -66,11 +65,11 @@ class TrainingFeed:
     self.records, self.batch_size = records, batch_size
     self._view, self._side, self._seed = view, side, seed
     self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()
-    draws = tf.TensorSpec([order.DRAWS], tf.float32)
-    self._reader = reader.Reader(
-      self._read, (*reader.STORED, tf.TensorSpec([2], tf.int64), _NUMBER, draws)
-    )
-    for scale in {records.nearest_scale(s) for s in range(view.scale_min, view.scale_max + 1)}:
+    columns = (*reader.STORED, *tf.nest.flatten(train_view.SPEC))
+    self._reader = reader.Reader(self._read, columns)
+    scales = range(view.scale_min, view.scale_max + 1)
+    self._nearest = {scale: records.nearest_scale(scale) for scale in scales}
+    for scale in set(self._nearest.values()):
       records.at_scale(scale)  # damage is found now, not hours later
 
   def batches(self, first_step: int, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
@@ -111,24 +110,29 @@ class TrainingFeed:
     """Returns the number of images that were found damaged and replaced, and of the split's."""
     return len(self._damaged), self.records.count
 
-  def _read(self, positions: np.ndarray) -> list[tuple]:
+  def _read(self, positions: np.ndarray) -> reader.Columns:
     epochs, numbers = order.records_at(positions, self._seed, self.records.count)
-    rows = []
-    for epoch, number in zip(epochs.tolist(), numbers.tolist(), strict=True):
-      uniform = order.uniform(self._seed, epoch, number)
-      scale = self._view.scale(uniform)
-      record = self._read_sound(number, self.records.nearest_scale(scale))
-      rows.append((*reader.stored(record), (record.height, record.width), scale, uniform))
-    return rows
+    epochs, numbers = epochs.tolist(), numbers.tolist()
+    uniform = np.stack(
+      [order.uniform(self._seed, *where) for where in zip(epochs, numbers, strict=True)]
+    )
+    scales = self._view.scales(uniform)
+    pictures = [
+      self._read_sound(number, self._nearest[scale])
+      for number, scale in zip(numbers, scales.tolist(), strict=True)
+    ]
+    sizes = np.array([(picture.height, picture.width) for picture in pictures])
+    view = self._view.choose(sizes, scales, uniform, self._side)
+    return (*zip(*map(reader.stored, pictures), strict=True), *tf.nest.flatten(view))
 
-  def _read_sound(self, number: int, scale: int) -> schema.Record:
+  def _read_sound(self, number: int, scale: int) -> schema.Picture:
     if not self._max_damaged:
-      return self.records.read(number, scale)
+      return self.records.read_picture(number, scale)
     while True:
       try:
-        record = self.records.read(number, scale)
-        _check_decodes(record)
-        return record
+        picture = self.records.read_picture(number, scale)
+        _check_decodes(picture)
+        return picture
       except errors.IntegrityError as error:
         self._count_damage((number, scale), error)
         number = (number + 1) % self.records.count
@@ -143,8 +147,9 @@ class TrainingFeed:
     self._damaged.add(place)
     _log.warning("damaged image %d, replaced by the next one: %s", len(self._damaged), error)
 
-  def _see(self, encoded, label, id_, size, scale, uniform) -> contracts.Batch:
-    image = self._view.crop(encoded, size, scale, uniform, self._side)
+  def _see(self, encoded, label, id_, *view) -> contracts.Batch:
+    view = tf.nest.pack_sequence_as(train_view.SPEC, view)
+    image = self._view.show(encoded, view, self._side)
     return contracts.Batch(image, label, tf.constant(1.0), id_)
 
 
@@ -167,10 +172,10 @@ def named_failures(feed: contracts.Feed) -> Iterator[None]:
     ) from error
 
 
-def _check_decodes(record: schema.Record) -> None:
+def _check_decodes(picture: schema.Picture) -> None:
   try:
-    images.decode(record.encoded)
+    images.decode(picture.encoded)
   except tf.errors.InvalidArgumentError as error:
     raise errors.IntegrityError(
-      f"image {record.id!r} cannot be decoded ({error.message}); convert the data again"
+      f"image {picture.id!r} cannot be decoded ({error.message}); convert the data again"
     ) from error

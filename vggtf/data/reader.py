@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from vggtf import errors, schema
 
+Columns = Sequence[Sequence]
 BLOCK = 32  # records a call
 # The columns that `stored` fills: encoded, label, id.
 STORED = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))
@@ -18,16 +19,16 @@ class Reader:
   """Calls a Python function from a tf.data pipeline and remembers its error.
 
   Args:
-    read: which records, int64 -> rows, one a record.
-    columns: what a row holds.
+    read: which records, int64 -> columns, of a value for each record.
+    columns: of what type and shape the values are.
   """
 
-  def __init__(self, read: Callable[[np.ndarray], list[tuple]], columns: tuple[tf.TensorSpec, ...]):
+  def __init__(self, read: Callable[[np.ndarray], Columns], columns: tuple[tf.TensorSpec, ...]):
     self._read, self._columns = read, columns
     self._failure: errors.VggtfError | None = None
 
   def __call__(self, which: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    tensors = tf.numpy_function(self._transposed, [which], [c.dtype for c in self._columns])
+    tensors = tf.numpy_function(self._call, [which], [c.dtype for c in self._columns])
     return tuple(
       tf.ensure_shape(tensor, [None, *column.shape])
       for tensor, column in zip(tensors, self._columns, strict=True)
@@ -37,15 +38,15 @@ class Reader:
     if self._failure:
       raise self._failure
 
-  def _transposed(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+  def _call(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
     try:
-      rows = self._read(which)
+      columns = self._read(which)
     except errors.VggtfError as error:
       self._failure = error
       raise
     return tuple(
-      np.array(values, column.dtype.as_numpy_dtype)
-      for values, column in zip(zip(*rows, strict=True), self._columns, strict=True)
+      np.asarray(values, column.dtype.as_numpy_dtype)
+      for values, column in zip(columns, self._columns, strict=True)
     )
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from vggtf import errors, manifest, records, schema
+
+_Decoded = TypeVar("_Decoded", schema.Record, schema.Picture)
 
 
 class Shards:
@@ -77,8 +80,15 @@ class Shards:
     Raises:
       IntegrityError: the record is damaged; the message names file, record and cure.
     """
+    return self._read(number, scale, schema.decode)
+
+  def read_picture(self, number: int, scale: int) -> schema.Picture:
+    """Returns a part of a record; the rest of it is not checked against the schema."""
+    return self._read(number, scale, schema.decode_picture)
+
+  def _read(self, number: int, scale: int, decode: Callable[[bytes, str], _Decoded]) -> _Decoded:
     data, where = self.at_scale(scale).read(number)
-    record = schema.decode(data, where)
+    record = decode(data, where)
     if not 0 <= record.label < len(self.manifest.labels):
       raise errors.IntegrityError(
         f"{where}: image/class/label is {record.label}, the manifest has "

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from vggtf import errors, images, manifest
+from vggtf.data import crops
 
 # Which of an image's uniform numbers decides what.
-_SCALE, _ROW, _COLUMN, _FLIP, _COLOUR = 0, 1, 2, 3, slice(4, 10)
+_SCALE, _CORNER, _FLIP, _COLOUR = 0, slice(1, 3), 3, slice(4, 10)
+
+
+class View(NamedTuple):
+  """What is seen of images: numpy arrays of N, or tensors of one.
+
+  crop: where it lies. mirrored: bool [N]. shift: int32 [N, 3], levels added to the colours.
+  """
+
+  crop: crops.Crop
+  mirrored: tf.Tensor
+  shift: tf.Tensor
+
+
+SPEC = View(crops.SPEC, tf.TensorSpec([], tf.bool), tf.TensorSpec([3], tf.int32))
 
 
 class ColourShift:
@@ -39,13 +55,14 @@ class ColourShift:
     values = np.maximum(eigenvalues, 0)  # of grey pictures two are 0, give or take rounding
     lengths = {"root": np.sqrt(values), "eigenvalue": values / 255.0}
     scaled = np.transpose(eigenvectors) * errors.choose("ColourShift.length", length, lengths)
-    self._axes = (scaled * std).astype(np.float32)
+    self._axes = scaled * std
 
-  def __call__(self, image: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """Returns the uint8 image shifted, rounded and saturated; `uniform` is float32 [6]."""
-    radius = tf.sqrt(-2.0 * tf.math.log1p(-uniform[:3]))  # Box-Muller
-    normal = radius * tf.cos(2.0 * math.pi * uniform[3:])
-    return images.to_levels(tf.cast(image, tf.float32) + tf.linalg.matvec(self._axes, normal))
+  def __call__(self, uniform: np.ndarray) -> np.ndarray:
+    """Returns int32 [N, 3], whole levels, for float32 [N, 6] in [0, 1)."""
+    radius = np.sqrt(-2.0 * np.log1p(-uniform[:, :3].astype(np.float64)))  # Box-Muller
+    normal = radius * np.cos(2.0 * math.pi * uniform[:, 3:])
+    shift = np.rint(normal @ self._axes.T)
+    return np.clip(shift, -255, 255).astype(np.int32)  # more than all levels is no more
 
 
 class TrainView:
@@ -77,18 +94,31 @@ class TrainView:
       statistics.eigenvalues, statistics.eigenvectors
     )
 
-  def scale(self, uniform: np.ndarray) -> int:
-    """Returns S for one image, from its uniform numbers (float32 [DRAWS])."""
-    return self.scale_min + int(uniform[_SCALE] * (self.scale_max - self.scale_min + 1))
+  def scales(self, uniform: np.ndarray) -> np.ndarray:
+    """Returns int64 [N], S of each image, from their uniform numbers (float32 [N, DRAWS])."""
+    count = np.float32(self.scale_max - self.scale_min + 1)
+    return self.scale_min + (uniform[:, _SCALE] * count).astype(np.int64)
 
-  def crop(
-    self, encoded: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, uniform: tf.Tensor, side: int
-  ) -> tf.Tensor:
-    """Returns uint8 [side, side, 3] of a stored JPEG of int64 `size` [height, width] at S."""
-    corner = tf.stack([uniform[_ROW], uniform[_COLUMN]])
-    image = images.decode_crop(encoded, size, scale, corner, side)
-    if self._flip:
-      image = tf.cond(uniform[_FLIP] < 0.5, lambda: images.flip(image), lambda: image)
+  def choose(self, size: np.ndarray, scale: np.ndarray, uniform: np.ndarray, side: int) -> View:
+    """Returns what is seen of stored pictures, as numpy arrays.
+
+    Args:
+      size: int64 [N, 2], their heights and widths.
+      scale: int64 [N], S of each.
+      uniform: float32 [N, DRAWS], their uniform numbers.
+      side: of the crops, pixels.
+    """
+    crop = crops.locate(size, scale, uniform[:, _CORNER], side)
+    mirrored = (uniform[:, _FLIP] < 0.5) & self._flip
     if self._colour_shift:
-      image = self._colour_shift(image, uniform[_COLOUR])
+      return View(crop, mirrored, self._colour_shift(uniform[:, _COLOUR]))
+    return View(crop, mirrored, np.zeros((len(size), 3), np.int32))
+
+  def show(self, encoded: tf.Tensor, view: View, side: int) -> tf.Tensor:
+    """Returns uint8 [side, side, 3], what is seen of a JPEG."""
+    image = crops.decode(encoded, view.crop, side)
+    if self._flip:
+      image = tf.cond(view.mirrored, lambda: images.flip(image), lambda: image)
+    if self._colour_shift:
+      image = images.shift_colours(image, view.shift)
     return image
