@@ -69,7 +69,7 @@ def test_whatever_is_seen_is_whole_though_the_exporter_is_killed(tmp_path):
   """S1 and P9: a reader looks all the time; the writer is killed at any moment."""
   context = multiprocessing.get_context("spawn")
   seen = 0
-  for number in range(8):
+  for number in range(4):
     base = tmp_path / str(number)
     writer = context.Process(target=export_again_and_again, args=(base,))
     writer.start()
@@ -87,7 +87,7 @@ def test_whatever_is_seen_is_whole_though_the_exporter_is_killed(tmp_path):
     for version in versions(base):
       integrity.check(base / "centre" / version)
       seen += 1
-  assert seen >= 8
+  assert seen >= 4
 
 
 def test_what_is_served_is_only_replaced_on_request(tmp_path):
