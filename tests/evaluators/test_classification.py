@@ -1,59 +1,32 @@
 """Error rates on a set whose right answers are known."""
 
+import dataclasses
+import functools
+import logging
 import os
 import pathlib
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_tools import pixels
 from tests import samples
-from vggtf import contracts, errors
-from vggtf.data import reader
+from tests.evaluators.eye import CLASSES, Eye
+from tests.predictors import nets
+from vggtf import errors, manifest
+from vggtf.data import reader, shards
 from vggtf.evaluators import classification
-from vggtf.predictors import centre, dense
+from vggtf.predictors import centre, dense, mean, multi_crop, multi_scale
 
-CLASSES, COUNT = 7, 45  # images of a class differ in shape; 45 is no multiple of most batches
+COUNT = 45  # images of a class differ in shape; 45 is no multiple of most batches
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("painted") / "data"
   return samples.digits_like(folder, scales=(32,), train=7, validation=COUNT, classes=CLASSES)
-
-
-class Eye(tf.Module):
-  """A net that sees the class in the mean colour; what it answers for a class can be chosen.
-
-  places: int [CLASSES]: at which place of the ranking the right class comes, 0 the first.
-  """
-
-  input_size, classes = 32, CLASSES
-
-  def __init__(self, places=(0,) * CLASSES):
-    super().__init__()
-    self._colours = tf.constant(
-      [samples.colour(label, CLASSES) for label in range(CLASSES)], tf.float32
-    )
-    self._places = tf.constant(places)
-
-  def __call__(self, images, training=None):
-    return contracts.Outputs(self._scores(images))
-
-  def score_map(self, images):
-    return self._scores(images)[:, tf.newaxis, tf.newaxis]
-
-  def _scores(self, images):
-    colour = tf.reduce_mean(tf.cast(images, tf.float32), [1, 2])
-    distances = tf.norm(colour[:, tf.newaxis] - 0.7 * self._colours - 0.3 * 127.5, axis=2)
-    seen = tf.argmin(distances, axis=1, output_type=tf.int32)
-    others = tf.tile(tf.range(CLASSES)[tf.newaxis], [tf.shape(seen)[0], 1])
-    # The others keep their order; the class that is seen comes before the one at its place.
-    rank = tf.where(others < seen[:, tf.newaxis], others, others - 1)
-    place = tf.gather(self._places, seen)[:, tf.newaxis]
-    return -tf.where(
-      others == seen[:, tf.newaxis], tf.cast(place, tf.float32) - 0.5, tf.cast(rank, tf.float32)
-    )
 
 
 def evaluator(data_dir, net, batch_size=64, predictor=lambda net: centre.Centre(net, 32)):
@@ -63,6 +36,7 @@ def evaluator(data_dir, net, batch_size=64, predictor=lambda net: centre.Centre(
 PREDICTORS = {
   "centre": lambda net: centre.Centre(net, 32),
   "dense": lambda net: dense.Dense(net, 32),
+  "scales": lambda net: multi_scale.MultiScale(net, dense.Dense, (32, 40)),
 }
 
 
@@ -172,3 +146,121 @@ def test_a_split_without_images_is_refused(tmp_path):
   folder = samples.digits_like(tmp_path / "data", (32,), train=7, validation=0, classes=CLASSES)
   with pytest.raises(errors.UsageError, match=r"split 'validation' of .* has no images"):
     evaluator(folder, Eye())
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 50])  # P10, E3
+def test_each_image_counts_once_whatever_the_tail(tmp_path, count):
+  folder = samples.digits_like(tmp_path, train=7, validation=count, classes=CLASSES)
+  places = (0, 0, 1, 4, 5, 0, 6)
+  expected = sum(places[number % CLASSES] >= 1 for number in range(count))
+  for predictor in PREDICTORS.values():
+    (*_, measured) = evaluator(folder, Eye(places), 8, predictor).measure()
+    assert measured.means["top1_error"] == (expected, count)
+    assert measured.answers.id.tolist() == [b"validation/%05d" % at for at in range(count)]
+    assert measured.answers.label.tolist() == [number % CLASSES for number in range(count)]
+
+
+def test_answers_are_those_of_each_image_alone(data_dir):
+  net = nets.build()
+  make = PREDICTORS["scales"]
+  many = evaluator(data_dir, net, 16, make).measure(posteriors=True)
+  alone = evaluator(data_dir, net, 1, make).measure(posteriors=True)
+  assert [one.predictor.describe() for one in many] == [
+    "dense Q=32, mean of scores, flip",
+    "dense Q=40, mean of scores, flip",
+    "dense Q=32,40, mean of scores, flip",
+  ]
+  for one, other in zip(many, alone, strict=True):
+    for name in ("id", "label", "classes"):
+      np.testing.assert_array_equal(getattr(one.answers, name), getattr(other.answers, name))
+    np.testing.assert_allclose(one.answers.probabilities, other.answers.probabilities, atol=1e-6)
+  assert many[0].answers.posteriors is None  # the parts that are no means
+  posteriors, answers = many[-1].answers.posteriors, many[-1].answers
+  assert posteriors.shape == (COUNT, nets.CLASSES)
+  best = np.argsort(-posteriors, axis=1, kind="stable")[:, :5]
+  np.testing.assert_array_equal(answers.classes, best)
+  np.testing.assert_array_equal(answers.probabilities, np.take_along_axis(posteriors, best, 1))
+
+
+def test_each_scale_is_made_from_the_stored_one_that_suffices(tmp_path):
+  """What multi-scale evaluation sees at 32 and 40 are the pictures stored at 32 and 40."""
+  folder = samples.digits_like(tmp_path, (32, 40), train=7, validation=5, classes=CLASSES)
+  stored = shards.Shards(folder, "validation")
+  seen = evaluator(folder, Eye(), 1, PREDICTORS["scales"])
+  for batch in seen._batches.as_numpy_iterator():
+    number = [stored.read(n, 32).id.encode() for n in range(5)].index(batch.id[0])
+    for scale in (32, 40):
+      record = stored.read(number, scale)
+      np.testing.assert_array_equal(
+        batch.image[f"whole_{scale}"][0], pixels.decode_stored(record.encoded)
+      )
+
+
+def test_larger_images_make_smaller_batches(tmp_path):
+  folder = samples.digits_like(tmp_path, (32, 64), train=7, validation=48, classes=CLASSES)
+  measure = evaluator(folder, Eye(), 8, lambda net: dense.Dense(net, 64))
+  for batch in measure._batches.as_numpy_iterator():
+    count, height, width, _ = batch.image.shape
+    assert count == 1 or count * height * width <= 8 * 32 * 32
+    assert batch.weight.tolist() == [1.0] * count
+  assert measure()["top1_error"].weight == 48
+
+
+def test_originals_are_read_where_it_is_asked_for(tmp_path):
+  folder = samples.digits_like(tmp_path, (0, 32), train=7, validation=9, classes=CLASSES)
+  make = functools.partial(classification.Classification, predictor=PREDICTORS["dense"])
+  measure = make(Eye(), folder, originals=True)
+  assert measure.protocol == "dense Q=32, mean of scores, flip, original files"
+  stored = shards.Shards(folder, "validation")
+  originals = {r.id.encode(): r for r in (stored.read(n, 0) for n in range(9))}
+  for batch in measure._batches.as_numpy_iterator():
+    for id_, image in zip(batch.id, batch.image, strict=True):
+      rgb = pixels.decode_stored(originals[id_].encoded)
+      apart = pixels.rescale(rgb, 32).astype(int) - image
+      assert np.abs(apart).max() <= 1  # Pillow's rounding
+  assert measure()["top1_error"] == (0, 9)
+  without = samples.digits_like(tmp_path / "without", (32,), train=7, validation=9)
+  with pytest.raises(errors.UsageError, match=r"no original files \(scale 0\)"):
+    make(Eye(), without, originals=True)
+
+
+def test_crops_and_scales_are_measured_in_one_pass(data_dir):
+  def make(net):
+    parts = (PREDICTORS["scales"], lambda net: multi_crop.MultiCrop(net, 40))
+    return mean.Mean(net, parts, "combined")
+
+  measured = evaluator(data_dir, Eye((0, 0, 1, 4, 5, 0, 6)), 16, make).measure()
+  assert len(measured) == 5
+  expected = evaluator(data_dir, Eye((0, 0, 1, 4, 5, 0, 6)), 16)()
+  assert all(one.means == expected for one in measured)
+
+
+def test_a_few_shapes_may_be_compiled(data_dir):
+  plain = evaluator(data_dir, Eye((0, 1, 0, 0, 6, 0, 0)), 8, PREDICTORS["dense"])
+  compiled = classification.Classification(
+    Eye((0, 1, 0, 0, 6, 0, 0)), data_dir, PREDICTORS["dense"], batch_size=8, compiled_shapes=2
+  )
+  assert compiled() == plain()
+  assert len(compiled._shapes) == 2
+  assert compiled._compiled.experimental_get_tracing_count() == 2
+
+
+def test_pictures_resized_by_another_rule_are_refused(tmp_path):
+  folder = samples.digits_like(tmp_path, (32,), train=7, validation=2, classes=CLASSES)
+  path = pathlib.Path(folder) / manifest.NAME
+  found = manifest.from_json(path.read_text(), str(path))
+  path.write_text(dataclasses.replace(found, options={"pixels": {"resize": "nearest"}}).to_json())
+  with pytest.raises(errors.UsageError, match="the stored scales were resized by 'nearest'"):
+    evaluator(folder, Eye())
+
+
+def test_time_left_is_told(data_dir, caplog, monkeypatch):
+  monkeypatch.setattr(classification, "_SECONDS_BETWEEN_LINES", -1)
+  monkeypatch.setattr(logging.getLogger("vggtf"), "propagate", True)
+  with caplog.at_level(logging.INFO, "vggtf"):
+    evaluator(data_dir, Eye(), 15)()
+  assert len(caplog.messages) == 3
+  assert re.fullmatch(
+    r"evaluated 15 of 45 images, \S+ img/s, ETA \d:\d\d:\d\d \(centre 32 of 32\)",
+    caplog.messages[0],
+  )

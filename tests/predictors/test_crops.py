@@ -20,12 +20,12 @@ def net():
   return nets.build()
 
 
-def classified(net, picture: Image.Image, corners) -> np.ndarray:
+def classified(net, picture: Image.Image, corners, flip=True) -> np.ndarray:
   """Returns float64 [classes]: the mean over crops at (left, top) and over their mirror images."""
   views = []
   for left, top in corners:
     crop = picture.crop((left, top, left + SIDE, top + SIDE))
-    views += [np.asarray(crop), np.asarray(ImageOps.mirror(crop))]
+    views += [np.asarray(crop), np.asarray(ImageOps.mirror(crop))][: 1 + flip]
   return nets.softmax(net(tf.constant(np.stack(views))).logits).mean(axis=0)
 
 
@@ -51,9 +51,11 @@ def test_multi_crop_is_the_mean_of_fifty_crops(net, height, width):
 
 def test_a_grid_of_two_takes_the_corners(net):
   picture = Image.fromarray(samples.paint(3, 40, 50))
-  found = multi_crop.MultiCrop(net, 40, grid=2)(tf.constant(np.asarray(picture)[np.newaxis]))
-  expected = classified(net, picture, [(0, 0), (18, 0), (0, 8), (18, 8)])
-  np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+  for flip in (True, False):
+    predictor = multi_crop.MultiCrop(net, 40, grid=2, flip=flip)
+    found = predictor(tf.constant(np.asarray(picture)[np.newaxis]))
+    expected = classified(net, picture, [(0, 0), (18, 0), (0, 8), (18, 8)], flip)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(40, 61), (61, 40), (41, 41)])
@@ -90,4 +92,5 @@ def test_they_say_what_they_do(net):
   crops = functools.partial(multi_crop.MultiCrop, net)
   assert crops(40).describe() == "multi-crop Q=40, 5x5, flip"
   assert crops(40, grid=3).describe((40, 48)) == "multi-crop Q=40,48, 3x3, flip"
+  assert crops(40, flip=False).describe() == "multi-crop Q=40, 5x5"
   assert ten_crop.TenCrop(net, 40).describe() == "ten crops 32 of 40"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Callable
 
 from vggtf import contracts, errors
 from vggtf import workdir as workdirs
-from vggtf.reports import summary
-from vggtf.training import averaging, trained
+from vggtf.reports import answers, measurement, summary
+from vggtf.training import trained
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -17,8 +21,13 @@ def run(
   data_dir: str | None = None,
   checkpoint_choice: str = "latest",
   weights: str = "raw",
+  posteriors: bool = False,
+  repeat: bool = True,
 ) -> None:
   """Measures, prints and adds the numbers to results.jsonl.
+
+  Of a predictor that is a mean, all that it averages is measured in the same pass. What was
+  answered to each image goes to evaluations/ (vggtf/reports/answers.py).
 
   Args:
     workdir: the run's folder.
@@ -27,18 +36,50 @@ def run(
     data_dir: a converted data set with the same classes; the one that was trained on by default.
     checkpoint_choice: "latest" or "best".
     weights: "raw", or "ema" for the averages of a run that keeps them.
+    posteriors: whether those of every image are kept too, for --job=fuse.
+    repeat: whether to measure again what was measured with this checkpoint on this data.
   """
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
-  net, step = trained.load_model(folder, facts, model, checkpoint_choice, weights)
+  if not any(folder.checkpoints.glob("step-*")):
+    raise errors.IntegrityError(
+      f"{folder.path} holds no checkpoint yet; train, or wait for the first to be saved"
+    )
+  net, _ = trained.load_model(folder, facts, model, checkpoint_choice, weights)
   data_dir = data_dir or facts.data_dir
   evaluator = evaluator(net, data_dir)
   if tuple(text for _, text in evaluator.labels) != facts.labels:
     raise errors.UsageError(
       f"the net was trained on other classes than those of {data_dir}: labels.txt must be the same"
     )
-  measured = evaluator()
-  protocol = evaluator.protocol + averaging.REMARK[weights]
-  lines = workdirs.result_lines("evaluate", folder.name, step, protocol, measured)
-  folder.append_results(lines)
+  data_sha256 = hashlib.sha256(evaluator.manifest.to_json().encode()).hexdigest()
+
+  def describe(predictor: contracts.Predictor) -> dict:
+    return measurement.describe(predictor, net, evaluator.remark, evaluator.split, data_sha256)
+
+  lines = [] if repeat else _known(folder, evaluator.predictor, describe, posteriors)
+  if lines:
+    _log.info("nothing to do: all was measured with this checkpoint on this data")
+  else:
+    for measured in evaluator.measure(posteriors):
+      description = describe(measured.predictor)
+      if measured.predictor is evaluator.predictor or hasattr(measured.predictor, "members"):
+        answers.save(folder.path, answers.Kept(measured.answers, facts.labels, description))
+      lines += measurement.lines(description, measured.means)
+    folder.append_results(lines)
   print(summary.text([summary.measurement(line) for line in lines]))
+
+
+def _known(
+  folder: workdirs.Workdir,
+  predictor: contracts.Predictor,
+  describe: Callable[[contracts.Predictor], dict],
+  posteriors: bool,
+) -> list[dict]:
+  """Returns the lines of equal measurements, none where not all were made or kept as is wanted."""
+  wanted = [describe(one)["details"] for one in getattr(predictor, "members", (predictor,))]
+  found = [line for line in measurement.newest(folder.read_results()) if line["details"] in wanted]
+  path = folder.path / answers.FOLDER / wanted[-1] / answers.NAME
+  if {line["details"] for line in found} != set(wanted) or not path.exists():
+    return []
+  return [] if posteriors and answers.load(path).answers.posteriors is None else found

@@ -11,24 +11,25 @@ from vggtf.predictors import scales as scales_
 class MultiCrop(tf.Module):
   """Classifies `grid` x `grid` crops of an image at smallest side `scale` and their mirror images.
 
-  The paper takes 5 x 5 x 2 = 50 crops a scale. Their posteriors are averaged. The outermost crops
+  The paper takes 5 x 5 x 2 = 50 crops a scale. The posteriors are averaged. The outermost crops
   touch the image's edges; in between, crop i begins at i * (side - crop) // (grid - 1).
 
   Args:
     model: the net; its input_size is the side of a crop.
     scale: Q, pixels.
     grid: crops in a row and in a column, at least 2.
+    flip: whether the mirrored crops count too.
   """
 
   name = "multi_crop"
   fixed_size = False
 
-  def __init__(self, model: contracts.Model, scale: int = 256, grid: int = 5):
+  def __init__(self, model: contracts.Model, scale: int = 256, grid: int = 5, flip: bool = True):
     super().__init__()
     if grid < 2:
       raise errors.UsageError(f"MultiCrop.grid = {grid}: expected 2 or more crops in a row")
     self.model, self.scale = model, scales_.check("MultiCrop.scale", scale, model)
-    self._grid = grid
+    self._grid, self._flip = grid, flip
 
   @property
   def scales(self) -> tuple[int, ...]:
@@ -50,17 +51,18 @@ class MultiCrop(tf.Module):
     )
 
   def describe(self, scales: Sequence[int] = ()) -> str:
+    flipped = ", flip" if self._flip else ""
     spelt = scales_.spell(scales or self.scales)
-    return f"multi-crop Q={spelt}, {self._grid}x{self._grid}, flip"
+    return f"multi-crop Q={spelt}, {self._grid}x{self._grid}{flipped}"
 
   def _classify(self, image: tf.Tensor) -> tf.Tensor:
     """Returns float32 [classes] of uint8 [h, w, 3]."""
-    side, last = self.model.input_size, self._grid - 1
+    side = self.model.input_size
     free = tf.shape(image)[:2] - side
-    firsts = tf.range(self._grid)[:, tf.newaxis] * free // last  # [grid, 2]
-    lines = firsts[:, tf.newaxis] + tf.range(side)[:, tf.newaxis]  # [grid, side, 2]
-    rows = tf.gather(image, lines[..., 0], axis=0)  # [grid, side, w, 3]
-    crops = tf.gather(rows, lines[..., 1], axis=2)  # [grid, side, grid, side, 3]
-    crops = tf.reshape(tf.transpose(crops, [0, 2, 1, 3, 4]), [self._grid**2, side, side, 3])
-    crops = tf.concat([crops, images.flip(crops)], axis=0)
+    rows, columns = tf.unstack(tf.range(self._grid) * free[:, tf.newaxis] // (self._grid - 1))
+    places = [(row, column) for row in tf.unstack(rows) for column in tf.unstack(columns)]
+    crops = tf.stack([image[y : y + side, x : x + side] for y, x in places])
+    crops = tf.ensure_shape(crops, [len(places), side, side, 3])
+    if self._flip:
+      crops = tf.concat([crops, images.flip(crops)], axis=0)
     return tf.reduce_mean(tf.nn.softmax(self.model(crops).logits), axis=0)

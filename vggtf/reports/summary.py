@@ -13,7 +13,10 @@ def text(rows: list[Row]) -> str:
 def measurement(line: dict) -> Row:
   """Returns a line of results.jsonl as a row."""
   name = line["metric"].replace("top", "top-").replace("_", " ")
-  return name, f"{line['value']:.2%} of {line['count']:,} images ({line['protocol']})"
+  value = f"{line['value']:.2%}"
+  if "standard_error" in line:
+    value += f" ± {line['standard_error']:.2%}"
+  return name, f"{value} of {line['count']:,} images ({line['protocol']})"
 
 
 def of_run(run: workdir.Workdir) -> list[Row]:

@@ -1,0 +1,171 @@
+"""Evaluations: what their lines say, what a second one does, what is left of one that fails."""
+
+import functools
+import hashlib
+import math
+
+import gin
+import numpy as np
+import pytest
+
+from tests import samples
+from tests.jobs import runs
+from vggtf import config, errors, workdir
+from vggtf.data import shards
+from vggtf.evaluators import classification
+from vggtf.jobs import evaluate, train
+from vggtf.predictors import dense, multi_scale
+from vggtf.reports import answers, fusion, tables
+
+SCALES = functools.partial(multi_scale.MultiScale, predictor=dense.Dense)
+MEASURE = functools.partial(classification.Classification, predictor=SCALES)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  return samples.digits_like(tmp_path_factory.mktemp("painted") / "data", validation=17)
+
+
+@pytest.fixture
+def drawn(data_dir, tmp_path):
+  """Returns the folder of a run whose net is as it was drawn, at S ~ U[32, 40]."""
+  folder = workdir.Workdir(str(tmp_path / "run"))
+  runs.run(folder.path, data_dir, steps=0)
+  folder.operative_config.write_text("TrainView.scale_max = 40\nTrainView.scale_min = 32\n")
+  return folder
+
+
+def test_lines_say_how_sure_of_what_and_on_what(drawn, data_dir):
+  evaluate.run(str(drawn.path), runs.MODEL, MEASURE)
+  lines = drawn.read_results()
+  assert [line["metric"] for line in lines] == ["top1_error", "top5_error"] * 4
+  protocols = [f"dense Q={q}, mean of scores, flip" for q in ("32", "36", "40", "32,36,40")]
+  assert [line["protocol"] for line in lines[::2]] == protocols
+  commit = (drawn.checkpoints / "step-00000000" / "COMMIT.json").read_bytes()
+  manifest = shards.read_manifest(data_dir)
+  for line, scales in zip(lines[::2], ([32], [36], [40], [32, 36, 40]), strict=True):
+    assert line["standard_error"] == math.sqrt(line["value"] * (1 - line["value"]) / 17)
+    assert (line["count"], line["split"]) == (17, "validation")
+    assert line["data_sha256"] == hashlib.sha256(manifest.to_json().encode()).hexdigest()
+    assert line["nets"] == [
+      {
+        "net": "A, width 0.0625, batch norm",
+        "run": "run",
+        "step": 0,
+        "checkpoint_sha256": hashlib.sha256(commit).hexdigest(),
+        "averaged": False,
+        "trained_at": [32, 40],
+        "views": [["dense", scale] for scale in scales],
+      }
+    ]
+  (kept,) = (drawn.path / answers.FOLDER).iterdir()  # of the whole, its parts being no means
+  assert kept.name == lines[-1]["details"]
+  found = answers.load(kept / answers.NAME)
+  assert fusion.means(found)["top1_error"].value == pytest.approx(lines[-2]["value"])
+  assert found.labels == drawn.read_facts().labels
+
+
+class Counted(classification.Classification):
+  measured = 0
+
+  def measure(self, posteriors=False):
+    Counted.measured += 1
+    return super().measure(posteriors)
+
+
+def test_what_was_measured_need_not_be_repeated(drawn, capsys):
+  Counted.measured = 0
+  again = functools.partial(
+    evaluate.run, str(drawn.path), runs.MODEL, functools.partial(Counted, predictor=SCALES)
+  )
+  again(repeat=False)
+  lines, printed = drawn.read_results(), capsys.readouterr().out
+  again(repeat=False)
+  assert Counted.measured == 1
+  assert drawn.read_results() == lines
+  assert capsys.readouterr().out == printed
+  again(repeat=False, posteriors=True)  # these were not kept
+  again(repeat=False, posteriors=True)
+  assert Counted.measured == 2
+  again()
+  assert Counted.measured == 3
+  numbers = [(line["details"], line["metric"], line["value"]) for line in drawn.read_results()]
+  assert len(numbers) == 3 * len(lines)
+  assert len(set(numbers)) == len(lines)  # the same numbers every time
+
+
+class Short(classification.Classification):
+  def __init__(self, *args, **options):
+    super().__init__(*args, **options)
+    self._batches = self._batches.take(2)
+
+
+class Killed(classification.Classification):
+  def _answers(self, views):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+  ("kind", "error"), [(Short, errors.IntegrityError), (Killed, KeyboardInterrupt)]
+)
+def test_an_evaluation_that_is_not_whole_leaves_nothing(drawn, kind, error):  # E2, E7
+  with pytest.raises(error):
+    evaluate.run(str(drawn.path), runs.MODEL, functools.partial(kind, predictor=SCALES))
+  assert drawn.read_results() == []
+  assert not (drawn.path / answers.FOLDER).exists()
+
+
+def test_a_run_without_a_checkpoint_is_incomplete(drawn):  # E1
+  for path in drawn.checkpoints.iterdir():
+    path.rename(drawn.path / path.name)
+  with pytest.raises(errors.IntegrityError, match="holds no checkpoint yet"):
+    evaluate.run(str(drawn.path), runs.MODEL, MEASURE)
+
+
+@pytest.fixture
+def _no_bindings_left():
+  gin.clear_config()
+  yield
+  gin.clear_config()
+
+
+def draw(folder, data_dir, letter):
+  """Makes a run of a net as it is drawn, by the quickstart's configuration; returns its folder."""
+  gin.clear_config()
+  params = [f"VGG.config = '{letter}'", "VGG.width = 0.0625", "train.run.steps = 0"]
+  params.append("TrainingFeed.batch_size = 8")
+  config.parse(["gin/quickstart.gin"], params)
+  config.configured(train.run)(workdir=str(folder), data_dir=data_dir, configuration=config)
+  return workdir.Workdir(str(folder))
+
+
+@pytest.mark.usefixtures("_no_bindings_left")
+def test_two_nets_through_all_protocols_in_one_pass(data_dir, tmp_path):
+  a, b = (draw(tmp_path / letter, data_dir, letter) for letter in "AB")
+  gin.clear_config()
+  overlay = ["gin/eval/fusion.gin"]
+  params = [f"RUNS = ['{b.path}']", "evaluate.run.posteriors = True", "VGG.dropout = 0.25"]
+  config.parse(overlay, params, kept=str(a.config))
+  config.configured(evaluate.run)(workdir=str(a.path))
+
+  lines = a.read_results()
+  of_one = ["dense"] * 4 + ["multi-crop"] * 4 + ["dense"]  # and multi-crop
+  assert [line["protocol"].split()[0] for line in lines[::2]] == [*of_one, *of_one, "2"]
+  assert [net["net"] for net in lines[-1]["nets"]] == ["A, width 0.0625", "B, width 0.0625"]
+  assert all(line["protocol"].endswith("(B)") for line in lines[18:36])
+  kept = {
+    tuple(net["run"] for net in one.line["nets"]): one
+    for one in (
+      answers.load(folder / answers.NAME)
+      for folder in (a.path / answers.FOLDER).iterdir()
+      if folder.name.startswith(("combined", "fusion"))
+    )
+  }
+  assert kept.keys() == {("A",), ("B",), ("A", "B")}
+  fused = fusion.fuse([kept["A",], kept["B",]], ("a", "b"))
+  np.testing.assert_allclose(
+    fused.answers.posteriors, kept["A", "B"].answers.posteriors, rtol=0, atol=1e-6
+  )
+  assert fused.line["nets"] == kept["A", "B"].line["nets"]
+  rows = [len([cells for cells in table.rows if "±" in cells[6]]) for table in tables.gather(lines)]
+  assert rows == [6, 2, 4, 1, 6]  # of tables 3 to 6, and crops at one scale

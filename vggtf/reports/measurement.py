@@ -1,0 +1,100 @@
+"""Lines of results.jsonl that say what was measured, of which nets, on which data, and how sure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+
+from vggtf import contracts, workdir
+
+
+def describe(
+  predictor: contracts.Predictor,
+  model: contracts.Model,
+  remark: str,
+  split: str,
+  data_sha256: str,
+) -> dict:
+  """Returns what a measurement is of, all but the numbers.
+
+  run, step: of the run's own net. protocol: how, in words.
+  split, data_sha256: of the data. nets: whose posteriors are averaged; see `nets`.
+  details: a name that equal measurements alone have, and their folder below evaluations/.
+
+  Args:
+    predictor: what is measured.
+    model: the run's own net, with its source.
+    remark: what the evaluator adds to the protocol.
+    split: of the data.
+    data_sha256: of the data's manifest.
+  """
+  source, found = model.source, nets(predictor, model)
+  protocol = predictor.describe() + remark + ", averaged weights" * source.averaged
+  if any(net["run"] != source.run for net in found):
+    protocol += f" ({' and '.join(net['run'] for net in found)})"
+  return named(
+    predictor.name,
+    run=source.run,
+    step=source.step,
+    protocol=protocol,
+    split=split,
+    data_sha256=data_sha256,
+    nets=found,
+  )
+
+
+def named(name: str, **description) -> dict:
+  """Returns a description with its `details`, which begin with a name."""
+  digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+  return description | {"details": f"{name}-{description['split']}-{digest[:12]}"}
+
+
+def lines(description: dict, means: dict) -> list[dict]:
+  """Returns a line for each metric, with its standard error, from `describe` and the means."""
+  run, step, protocol = (description[name] for name in ("run", "step", "protocol"))
+  return [
+    line | {"standard_error": standard_error(line["value"], line["count"])} | description
+    for line in workdir.result_lines("evaluate", run, step, protocol, means)
+  ]
+
+
+def nets(predictor: contracts.Predictor, model: contracts.Model) -> list[dict]:
+  """Returns the nets that a predictor asks, in their order.
+
+  Each has net (its title), run, step, checkpoint_sha256, averaged, trained_at ([S_min, S_max] or
+  None) and views, how it looks at a picture: pairs such as ["dense", 384].
+
+  Args:
+    predictor: of one net or several.
+    model: the net of parts that do not say which they ask.
+  """
+  parts: dict[int, tuple[contracts.Model, list]] = {}
+  for one in getattr(predictor, "members", (predictor,)):
+    if not hasattr(one, "members"):
+      net = getattr(one, "model", model)
+      parts.setdefault(id(net), (net, []))[1].append(one)
+  return [
+    {
+      "net": getattr(net, "title", type(net).__name__),
+      "run": net.source.run,
+      "step": net.source.step,
+      "checkpoint_sha256": net.source.sha256,
+      "averaged": net.source.averaged,
+      "trained_at": net.source.trained_at and list(net.source.trained_at),
+      "views": sorted([part.name, part.scale] for part in of_net),
+    }
+    for net, of_net in parts.values()
+  ]
+
+
+def standard_error(fraction: float, count: int) -> float:
+  """Returns that of a fraction of independent images, the binomial's."""
+  return math.sqrt(fraction * (1 - fraction) / count)
+
+
+def newest(found: Iterable[dict]) -> list[dict]:
+  """Returns the lines of evaluations, of equal measurements the last alone."""
+  evaluated = (line for line in found if line["job"] == "evaluate" and "details" in line)
+  return list({(line["details"], line["metric"]): line for line in evaluated}.values())
