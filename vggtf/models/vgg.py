@@ -27,7 +27,11 @@ BLOCK_CHANNELS = (64, 128, 256, 512, 512)
 
 
 class VGG(chain.Chain):
-  """A very deep convolutional net; a `contracts.Model`."""
+  """A very deep convolutional net; a `contracts.Model`.
+
+  Attributes:
+    title: its letter in table 1, and what differs from the paper's.
+  """
 
   def __init__(
     self,
@@ -89,6 +93,8 @@ class VGG(chain.Chain):
       seed=seed,
       recompute=recompute,
     )
+    changes = (f"width {width:g}" * (width != 1.0), f"{norm} norm" * bool(norm))
+    self.title = ", ".join(filter(None, (config, *changes)))
 
 
 def _steps(config: tuple) -> Iterator[chain.Step]:
