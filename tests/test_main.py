@@ -33,7 +33,7 @@ def test_help_exits_0():
     (["--job=summary"], "--job=summary needs --workdir"),
     (["--job=summary", "--workdir=nowhere"], "holds no run"),
     (["--job=summary", "--workdir=gs://bucket/run"], "must be local"),
-    (["--job=predict", "--workdir=nowhere"], "needs picture files"),
+    (["--job=predict", "--workdir=nowhere"], "needs files or folders as arguments"),
     (["--job=predict", "--workdir=nowhere", "cat.jpg"], "run --job=export first"),
     (["--workdir=w", "--data_dir=d"], "give a configuration, such as --gin_file=gin/vgg16.gin"),
     (["--workdir=w", "--data_dir=d", "gin/vgg16.gin"], "takes no files"),

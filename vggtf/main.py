@@ -53,6 +53,9 @@ _TARGET = flags.DEFINE_string(
 )
 _EXPORT = flags.DEFINE_string("export", None, "An exported version, for --job=verify.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what was exported before.")
+_PROFILE_STEPS = flags.DEFINE_string(
+  "profile_steps", None, "Steps that TensorFlow's profiler records for TensorBoard: 100:110."
+)
 _WORKERS = flags.DEFINE_integer("workers", None, "How many processes --job=launch starts.")
 _RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again at most.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
@@ -178,6 +181,7 @@ def _arguments(run, positional: list[str]) -> dict:
     "target": _TARGET.value,
     "export": _EXPORT.value,
     "overwrite": _OVERWRITE.value,
+    "profile_steps": _PROFILE_STEPS.value,
     "workers": _WORKERS.value,
     "restarts": _RESTARTS.value,
     "command_line": sys.argv[1:],
@@ -189,7 +193,7 @@ def _arguments(run, positional: list[str]) -> dict:
   arguments = {name: value for name, value in given.items() if name in takes and value is not None}
   for name in given:
     if name in takes and name not in arguments and takes[name].default is inspect.Parameter.empty:
-      flag = "picture files as arguments" if name == "files" else f"--{name}"
+      flag = "files or folders as arguments" if name == "files" else f"--{name}"
       raise errors.UsageError(f"--job={_JOB.value} needs {flag}")
   return arguments
 
