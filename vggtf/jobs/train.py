@@ -15,6 +15,7 @@ from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
 from vggtf.training import (
   agreement,
+  assembly,
   checkpoint,
   deadline,
   divergence,
@@ -136,19 +137,17 @@ def run(
       )
     held = agreement.newest_step(peers, checkpoints.sound_steps())
 
-    with strategy.scope():
+    def draw() -> contracts.Model:
       net = model(classes=len(facts.labels), mean_rgb=facts.mean_rgb)
-      if initial and held is None:  # before slots and averages, which may begin as copies
+      if initial and held is None:
         report = initial(net)
         _log.info("initial weights: %s", report)
         workdirs.write_text(folder.initial, report + "\n")
-      update, rate, decay = optimizer(), schedule(), weight_decay()
-      update.build(net.trainable_variables)
-      average = averaging and averaging()
-      if average:
-        average.build(net.variables)
-      done = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-    _refuse_two_decays(update, decay, net)
+      return net
+
+    net, update, rate, decay, average, done = assembly.assemble(
+      strategy, draw, optimizer, schedule, weight_decay, averaging
+    )
     loss = loss()
     feed = feed(data_dir=data_dir, side=net.input_size, seed=seed)
     evaluator = evaluator(net, data_dir)
@@ -271,17 +270,6 @@ def _facts(data_dir: str) -> workdirs.RunFacts:
     splits=found.splits,
     rejected=found.rejected,
   )
-
-
-def _refuse_two_decays(
-  optimizer: contracts.Optimizer, decay: contracts.WeightDecay, net: contracts.Model
-) -> None:
-  """Raises UsageError where the penalty and the optimizer would both decay the weights."""
-  if getattr(optimizer, "decays_weights", False) and decay.value(net.trainable_variables) > 0:
-    raise errors.UsageError(
-      f"the optimizer {type(optimizer).__name__} decays weights by itself, and "
-      f"{type(decay).__name__} would once more: bind WEIGHT_DECAY = @weight_decay.Nothing"
-    )
 
 
 def _check_counts(**counts: int) -> None:
