@@ -11,6 +11,7 @@ import tensorflow as tf
 from vggtf import errors
 from vggtf import workdir as workdirs
 from vggtf.export import answers, golden, integrity
+from vggtf.training import committed
 
 
 def run(export: str, workdir: str | None = None) -> None:
@@ -58,13 +59,22 @@ def trace(run_: workdirs.Workdir, origin: dict[str, Any]) -> None:
       print(f"checkpoint    {name} of {checkpoint['run']}: not looked at, it is another run's")
     else:
       _compare("checkpoint", run_.checkpoints / name / "COMMIT.json", checkpoint["sha256"])
+      _check_state(run_.checkpoints / name)
   _compare("configuration", run_.config, origin["configuration_sha256"])
   if facts.manifest_sha256 != origin["data_manifest_sha256"]:
     raise errors.IntegrityError(
       f"{run_.path} was trained on other data than the exported net; give the --workdir of the run "
       "that it is from"
     )
-  _compare("data", f"{facts.data_dir}/manifest.json", origin["data_manifest_sha256"])
+  if facts.manifest_sha256:  # weights from elsewhere come without data
+    _compare("data", f"{facts.data_dir}/manifest.json", facts.manifest_sha256)
+
+
+def _check_state(folder: Path) -> None:
+  """Raises IntegrityError where a checkpoint is there, but not as its list of digests says."""
+  problem = committed.find_problem(folder) if folder.exists() else None
+  if problem:
+    raise errors.IntegrityError(f"{folder} is damaged ({problem}); restore it from a copy")
 
 
 def _compare(what: str, path: Path | str, expected: str) -> None:
