@@ -103,6 +103,26 @@ def test_what_is_served_is_only_replaced_on_request(tmp_path):
   assert [path.name for path in folder.parent.iterdir()] == ["70"]
 
 
+def test_a_disk_that_is_full_or_closed_is_said_so(tmp_path):
+  (tmp_path / "dense").write_text("a file")
+  for failure in (
+    OSError(28, "No space left on device"),
+    tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
+  ):
+    with (
+      pytest.raises(errors.EnvironmentFault, match=r"3 cannot be written .*No space.*--target"),
+      publication.beside(str(tmp_path / "centre" / "3")),
+    ):
+      raise failure
+  with (
+    pytest.raises(errors.EnvironmentFault, match=r"Not a directory|exists"),
+    publication.beside(str(tmp_path / "dense" / "3")),
+  ):
+    pass
+  with pytest.raises(errors.EnvironmentFault, match="no file system for s3://b/dense/3"):
+    publication.check_free("s3://b/dense/3", overwrite=False)
+
+
 def test_an_export_refuses_before_it_costs_anything(tmp_path):
   write(tmp_path / "centre" / "3", old="a")
   with pytest.raises(errors.UsageError, match="exported already"):

@@ -22,16 +22,33 @@ _MODEL = "saved_model.pb"
 
 
 def check_free(folder: str, overwrite: bool) -> None:
-  """Raises UsageError where this version exists already and may not be replaced."""
-  if not overwrite and tf.io.gfile.exists(folder):
+  """Looks before an export costs anything.
+
+  Raises:
+    UsageError: this version exists already and may not be replaced.
+    EnvironmentFault: TensorFlow cannot write there.
+  """
+  try:
+    exists = tf.io.gfile.exists(folder)
+  except tf.errors.UnimplementedError:
+    raise errors.EnvironmentFault(
+      f"TensorFlow has no file system for {folder}; mount the bucket, or export locally and copy "
+      f"the files, {_MODEL} last"
+    ) from None
+  if exists and not overwrite:
     raise errors.UsageError(
-      f"{folder} exists: this checkpoint was exported already; --overwrite replaces it"
+      f"{folder} exists: this checkpoint was exported already; --overwrite replaces it, another "
+      "--target keeps both"
     )
 
 
 @contextlib.contextmanager
 def beside(folder: str) -> Iterator[Path]:
-  """Yields where to write an export before it is published, and removes what is left there."""
+  """Yields where to write an export before it is published, and removes what is left there.
+
+  Raises:
+    EnvironmentFault: there is no room or no permission.
+  """
   if _is_remote(folder):
     scratch = Path(tempfile.mkdtemp())
     aside = scratch / "export"
@@ -40,7 +57,14 @@ def beside(folder: str) -> Iterator[Path]:
     scratch = aside = Path(folder).with_name(f".writing-{Path(folder).name}")
     shutil.rmtree(aside, ignore_errors=True)
   try:
+    aside.mkdir(parents=True)
     yield aside
+  except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError, OSError) as failure:
+    reason = getattr(failure, "message", None) or failure
+    raise errors.EnvironmentFault(
+      f"{folder} cannot be written ({reason}); make room or give permission there, or take another "
+      "--target"
+    ) from failure
   finally:
     shutil.rmtree(scratch, ignore_errors=True)
 

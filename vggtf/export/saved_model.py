@@ -62,6 +62,7 @@ def export(
 
   Raises:
     UsageError: this version was exported before, or an option has no such value.
+    EnvironmentFault: there is no room, no permission, or no such file system.
     IntegrityError: it does not answer as the predictor does; nothing is published.
   """
   storage = errors.choose("export.run.form", form, FORMS)
@@ -85,7 +86,7 @@ def export(
       _log.info("rounding its weights to bfloat16 moved answers by %.1g", moved)
     golden.write(aside, logs)
     latencies = timing.measure(loaded["serving_default"], golden.first_file(logs), limits.images)
-    _log.info("it takes %s", ", ".join(map(str, latencies)))
+    _log.info("a request takes %s images", ", ".join(map(str, latencies)))
     (aside / BATCHING).write_text(timing.write_batching(latencies, limits.images))
     integrity.seal(aside, (origin or {}) | {"form": form, "tolerance": tolerance})
     _log.info("%s MB on disk", f"{integrity.size(aside) / 1e6:,.1f}")
