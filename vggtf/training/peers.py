@@ -101,7 +101,8 @@ class Peers:
         return self._exchanged.pop(self._turn)
       late = [name for at, name in enumerate(self.names) if at not in self._given[self._turn]]
       waited = " and ".join(late) if self._rank == 0 else "the others"
-    raise errors.PeerError(self.lost or f"waited {self._timeout:g} s for {waited}; see their logs")
+    self._lose(f"waited {self._timeout:g} s for {waited}; see their logs")
+    raise _error(self.lost)
 
   def ask_to_stop(self) -> None:
     """Passes on that this process was asked to stop."""
@@ -115,10 +116,7 @@ class Peers:
     """Returns what to raise when TensorFlow says that a process was lost; waits for its name."""
     with self._changed:
       self._changed.wait_for(lambda: self.lost, self._silence if self._lines else 0)
-    return errors.PeerError(
-      f"{self.lost or 'another process does not answer; its own log says why'}; start all of them "
-      "again"
-    )
+    return _error(self.lost or "another process does not answer; its own log says why")
 
   def _listen(self) -> None:
     """Runs in the thread: hears the others, and notices who has gone or is silent."""
@@ -194,7 +192,7 @@ class Peers:
 
   def _end_at_once(self) -> None:
     if not self._closing:
-      errors.end_at_once(errors.PeerError(f"{self.lost}; start all of them again"))
+      errors.end_at_once(_error(self.lost))
 
   def _tell(self, message: list, but: int | None = None) -> None:
     data = json.dumps(message).encode() + b"\n"
@@ -203,6 +201,10 @@ class Peers:
         if rank != but:
           with contextlib.suppress(OSError):  # who has gone is noticed by the thread
             line.sendall(data)
+
+
+def _error(text: str) -> errors.PeerError:
+  return errors.PeerError(f"{text}; start all of them again")
 
 
 def _hang_up(line: socket.socket) -> None:
