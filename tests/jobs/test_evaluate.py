@@ -3,12 +3,13 @@
 import functools
 import hashlib
 import math
+import signal
 
 import gin
 import numpy as np
 import pytest
 
-from tests import samples
+from tests import commands, samples
 from tests.jobs import runs
 from vggtf import config, errors, workdir
 from vggtf.data import shards
@@ -113,6 +114,51 @@ def test_an_evaluation_that_is_not_whole_leaves_nothing(drawn, kind, error):  # 
     evaluate.run(str(drawn.path), runs.MODEL, functools.partial(kind, predictor=SCALES))
   assert drawn.read_results() == []
   assert not (drawn.path / answers.FOLDER).exists()
+
+
+KILLING = """
+import os, signal
+import tensorflow as tf
+from vggtf.predictors import dense
+
+class Killing(dense.Dense):
+  calls = 0
+
+  def __call__(self, views):
+    with tf.control_dependencies([tf.py_function(self.count, [], [])]):
+      return super().__call__(tf.identity(views))
+
+  def count(self):
+    self.calls += 1
+    if self.calls == 5:
+      os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_bindings_left")
+def test_a_killed_evaluation_is_simply_run_again(data_dir, tmp_path):  # E7
+  run = draw(tmp_path / "run", data_dir, "A")
+  (tmp_path / "killing.py").write_text(KILLING)
+  (tmp_path / "killing.gin").write_text(
+    "from __gin__ import dynamic_registration\nimport killing\nPREDICTOR = @killing.Killing\n"
+    "killing.Killing.scale = 32\nkilling.Killing.flip = False\n"
+  )
+  command = ("vggtf.main", "--job=evaluate", f"--workdir={run.path}")
+  commands.run(
+    *command,
+    f"--gin_file={tmp_path}/killing.gin",
+    "--gin_allow_import=killing",
+    code=-signal.SIGKILL,
+    path=tmp_path,
+  )
+  assert run.read_results() == []
+  assert not (run.path / answers.FOLDER).exists()
+  commands.run(*command)
+  first = run.read_results()
+  commands.run(*command)
+  assert len(first) == 2
+  assert run.read_results() == first + first
 
 
 def test_a_run_without_a_checkpoint_is_incomplete(drawn):  # E1

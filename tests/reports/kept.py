@@ -22,7 +22,14 @@ def net(letter="D", run="run_d", trained_at=(256, 512), views=(("dense", 384),))
 
 def describe(nets, protocol="a protocol", run="run_d") -> dict:
   return measurement.named(
-    "some", run=run, step=10, protocol=protocol, split="validation", data_sha256="d" * 64, nets=nets
+    "some",
+    run=run,
+    step=10,
+    protocol=protocol,
+    split="validation",
+    data_sha256="d" * 64,
+    remark="",
+    nets=nets,
   )
 
 

@@ -78,6 +78,16 @@ def test_agreement_is_told():
   )
 
 
+def test_answers_of_one_protocol_are_compared_alone(tmp_path, capsys):
+  kept = [made.make(seed, nets=[made.net()], protocol=f"from {seed}") for seed in range(2)]
+  for one in kept:
+    answers.save(tmp_path, one)
+  paths = [tmp_path / answers.FOLDER / one.line["details"] / answers.NAME for one in kept]
+  fuse.run(str(tmp_path), [str(path) for path in paths])
+  assert workdir.Workdir(str(tmp_path)).read_results() == []
+  assert "1 and 2: the same first class" in capsys.readouterr().out
+
+
 def test_the_job_prints_and_keeps_the_mean(tmp_path, capsys):
   kept = [made.make(seed) for seed in range(2)]
   for one in kept:

@@ -11,7 +11,8 @@ from vggtf.reports import answers, fusion, measurement, summary
 def run(workdir: str, files: list[str]) -> None:
   """Prints the errors of each file's answers, of their mean, and how far they agree.
 
-  The mean's go to results.jsonl and evaluations/ of the run, as an evaluation's do.
+  The mean's go to results.jsonl and evaluations/ of the run, as an evaluation's do, unless all
+  files are of one net and one protocol and were given to be compared.
 
   Args:
     workdir: the run's folder that the results go to.
@@ -26,5 +27,6 @@ def run(workdir: str, files: list[str]) -> None:
     for row in map(summary.measurement, measurement.lines(one.line, fusion.means(one)))
   ]
   rows += [("agreement", text) for text in fusion.agreement(kept)]
-  fusion.keep(folder, fused)
+  if any(one.line["nets"] != fused.line["nets"] for one in kept):
+    fusion.keep(folder, fused)
   print(summary.text(rows))

@@ -61,15 +61,16 @@ def describe(lines: Sequence[dict]) -> dict:
   Args:
     lines: of results.jsonl, or descriptions.
   """
-  nets: dict[str, dict] = {}
+  nets: dict[tuple, dict] = {}
   for net in (net for line in lines for net in line["nets"]):
-    known = nets.get(net["checkpoint_sha256"], net)
+    key = net["checkpoint_sha256"], net["averaged"]
+    known = nets.get(key, net)
     new = [view for view in net["views"] if view not in known["views"]]
-    nets[net["checkpoint_sha256"]] = known | {"views": sorted(known["views"] + new)}
+    nets[key] = known | {"views": sorted(known["views"] + new)}
   protocol = " and ".join(dict.fromkeys(line["protocol"] for line in lines))
   if len(nets) > 1:
     protocol = f"{len(nets)} nets: {protocol} ({' and '.join(n['run'] for n in nets.values())})"
-  first = {name: lines[0][name] for name in ("run", "step", "split", "data_sha256")}
+  first = {name: lines[0][name] for name in ("run", "step", "split", "data_sha256", "remark")}
   return measurement.named("fused", **first, protocol=protocol, nets=list(nets.values()))
 
 

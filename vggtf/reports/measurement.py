@@ -20,7 +20,8 @@ def describe(
   """Returns what a measurement is of, all but the numbers.
 
   run, step: of the run's own net. protocol: how, in words.
-  split, data_sha256: of the data. nets: whose posteriors are averaged; see `nets`.
+  split, data_sha256: of the data. remark: what else the evaluator says of it.
+  nets: whose posteriors are averaged; see `nets`.
   details: a name that equal measurements alone have, and their folder below evaluations/.
 
   Args:
@@ -41,6 +42,7 @@ def describe(
     protocol=protocol,
     split=split,
     data_sha256=data_sha256,
+    remark=remark,
     nets=found,
   )
 

@@ -136,7 +136,7 @@ def _numbers(ours: _Ours) -> tuple[str, str, str, str]:
     for one in (line, ours.lines["top5_error"])
   ]
   runs = dict.fromkeys(f"{net['run']} step {net['step']}" for net in line["nets"])
-  data = f"{line['split']}, {line['count']:,} images of {line['data_sha256'][:8]}"
+  data = f"{line['split']}, {line['count']:,} images of {line['data_sha256'][:8]}{line['remark']}"
   return *errors, data, " + ".join(runs)
 
 
