@@ -42,9 +42,11 @@ def bound(model: Callable) -> Callable:
 
 @functools.cache
 def net(name: str, seed: int = 0):
-  """Returns the file's net; those made for 224 pixels an eighth as wide, with all their layers."""
+  """Returns the file's net, an eighth as wide unless it is small, with all its layers; float32."""
   smaller = {} if name == "quickstart" else {"width": 0.125}
-  return constructor(name)(classes=CLASSES, mean_rgb=MEAN_RGB, seed=seed, **smaller)
+  return constructor(name)(
+    classes=CLASSES, mean_rgb=MEAN_RGB, seed=seed, compute_dtype="float32", **smaller
+  )
 
 
 def pictures(side: int, count: int = 2) -> tf.Tensor:

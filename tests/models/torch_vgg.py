@@ -17,8 +17,10 @@ TABLE = {
 }
 
 
-def build(config, classes, input_size=224, width=1.0, lrn_form="alexnet", ceil_mode=False):
-  """Returns (features, classifier) with PyTorch's random weights."""
+def build(
+  config, classes, input_size=224, width=1.0, lrn_form="alexnet", ceil_mode=False, norm=False
+):
+  """Returns (features, classifier) with PyTorch's random weights; `norm` adds batch norms."""
   features, channels = [], 3
   for word in TABLE[config].split():
     if word == "M":
@@ -30,6 +32,8 @@ def build(config, classes, input_size=224, width=1.0, lrn_form="alexnet", ceil_m
       side = int(word[0]) if ":" in word else 3
       outputs = int(int(word.partition(":")[2] or word) * width)
       features.append(torch.nn.Conv2d(channels, outputs, side, padding=side // 2))
+      if norm:
+        features.append(torch.nn.BatchNorm2d(outputs))
       features.append(torch.nn.ReLU())
       channels = outputs
   hidden = int(4096 * width)
