@@ -1,5 +1,9 @@
 """A small net with all that a step of its training needs."""
 
+import json
+import pathlib
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -115,3 +119,23 @@ def values(parts) -> dict[str, np.ndarray]:
     for owner in (parts.net, parts.optimizer)
     for variable in owner.variables
   }
+
+
+def split_cpu(count: int) -> None:
+  """Makes so many devices of the processor; before TensorFlow's first operation."""
+  cpu = tf.config.list_physical_devices("CPU")[0]
+  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def in_a_process(module: str, function: str) -> dict:
+  """Returns what a module's function returns as JSON, called in a process of its own."""
+  call = f"import json, {module} as one\nprint(json.dumps(one.{function}()))"
+  found = subprocess.run(
+    [sys.executable, "-c", call],
+    cwd=pathlib.Path(__file__).parents[2],
+    capture_output=True,
+    text=True,
+    timeout=290,
+  )
+  assert found.returncode == 0, found.stderr[-3000:]
+  return json.loads(found.stdout.splitlines()[-1])

@@ -1,11 +1,6 @@
 """The loss's scale against PyTorch's; steps that overflow against steps that were not taken."""
 
-import json
 import math
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +14,6 @@ from vggtf.nn import initializers, layers, norms
 from vggtf.optimizers import schedules
 from vggtf.training import loss_scale, step
 
-ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 4
 SPOILED = 2  # the step, from 0, whose gradients are not finite
 STILL = schedules.Constant(3e-5)
@@ -201,10 +195,9 @@ def test_a_net_in_float16_wants_a_scale():
     parts.build(compute_dtype="float16")
 
 
-def on_two_cpus() -> None:
-  """Prints what two replicas do when the part of one of them overflows, and what one does alone."""
-  cpu = tf.config.list_physical_devices("CPU")[0]
-  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+def on_two_cpus() -> dict:
+  """Tells what two replicas do when the part of one of them overflows, and what one does alone."""
+  parts.split_cpu(2)
   given = spoiled_batches(example=parts.BATCH - 1)
   both = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
   found = []
@@ -214,33 +207,23 @@ def on_two_cpus() -> None:
     )
     dataset = tf.data.Dataset.from_tensor_slices(given).map(lambda b: b._replace(id=()))
     iterator = iter(strategy.experimental_distribute_dataset(dataset))
-    scalars = [ours.take(iterator, 1) for _ in range(STEPS)]
+    skipped = [ours.take(iterator, 1)["skipped_steps"] for _ in range(STEPS)]
     variables = [*ours.net.variables, *ours.optimizer.variables, *ours.averaging.variables]
     variables += ours.take.loss_scale.variables
     local = [[one.numpy() for one in strategy.experimental_local_results(v)] for v in variables]
     assert all(np.array_equal(one, same[0]) for same in local for one in same)
-    found.append((scalars, [same[0] for same in local]))
+    found.append((skipped, [same[0] for same in local]))
   (alone, values), (shared, others) = found
   distances = [
     float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-9))
     for a, b in zip(values, others, strict=True)
   ]
-  skipped = [[one["skipped_steps"] for one in each] for each in (alone, shared)]
-  print(json.dumps({"skipped": skipped, "distance": max(distances)}))
+  return {"skipped": [alone, shared], "distance": max(distances)}
 
 
 @pytest.mark.slow
 def test_replicas_skip_together():
-  process = subprocess.run(
-    [sys.executable, "-c", "from tests.training import test_loss_scale as t\nt.on_two_cpus()"],
-    cwd=ROOT,
-    env=dict(os.environ),
-    capture_output=True,
-    text=True,
-    timeout=280,
-  )
-  assert process.returncode == 0, process.stderr[-3000:]
-  found = json.loads(process.stdout.splitlines()[-1])
+  found = parts.in_a_process(__name__, "on_two_cpus")
   assert found["skipped"] == [[0, 0, 1, 0]] * 2
   assert found["distance"] < 3e-5
 
