@@ -79,6 +79,13 @@ def test_who_does_not_come_is_waited_for_and_named(ports, monkeypatch, caplog):
     pass  # the port is free again
 
 
+def test_a_host_that_is_not_known_yet_is_waited_for(ports, monkeypatch, caplog):
+  monkeypatch.setenv("TF_CONFIG", config(ports).replace(f"127.0.0.1:{ports[1]}", "none.invalid:1"))
+  with pytest.raises(errors.UsageError, match=r"worker 1's host is unknown: given 'none\.invalid'"):
+    cluster_check.run(timeout=0.5)
+  assert "; waiting for it" in caplog.messages[0]
+
+
 def test_something_else_on_a_peer_s_port_is_no_peer(ports, monkeypatch):
   monkeypatch.setenv("TF_CONFIG", config(ports))
   with socket.create_server(("127.0.0.1", ports[1])) as stranger:

@@ -28,6 +28,10 @@ _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": ...}'
 _TASK_EXAMPLE = '"task": {"type": "worker", "index": 0}'
 
 
+class UnknownHost(errors.UsageError):
+  """A task's host has no address here, or not yet."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
   """A process of the cluster.
@@ -105,7 +109,8 @@ def check_hosts(cluster: Cluster) -> list[str]:
   """Looks all hosts up and returns warnings, a line each, about addresses that are public.
 
   Raises:
-    UsageError: a host is unknown, or two tasks have the same address under two names.
+    UnknownHost: a task's.
+    UsageError: two tasks have the same address under two names.
   """
   warnings = []
   taken: dict[tuple[str, int], Task] = {}
@@ -114,10 +119,10 @@ def check_hosts(cluster: Cluster) -> list[str]:
       found = socket.getaddrinfo(task.host, task.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
       reason = getattr(error, "strerror", None) or error
-      raise _wrong(
-        f"{task.name}'s host is unknown", f"{task.host!r} ({reason})", "a name or an IP address "
-        "that this machine can look up; try `getent hosts`"
-      ) from None  # fmt: skip
+      raise UnknownHost(
+        f"{VARIABLE}: {task.name}'s host is unknown: given {task.host!r} ({reason}); expected a "
+        "name or an IP address that this machine can look up; try `getent hosts`"
+      ) from None
     address = found[0][4][0]
     other = taken.setdefault((address, task.port), task)
     if other is not task:

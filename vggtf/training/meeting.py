@@ -43,7 +43,7 @@ def check(found: cluster.Cluster, timeout: float) -> dict[str, str]:
     The versions that all have, by name.
 
   Raises:
-    UsageError: a host is unknown, or tasks differ in the cluster or in a version.
+    UsageError: a host is still unknown, or tasks differ in the cluster or in a version.
     EnvironmentFault: this task's port is taken.
     PeerError: a task did not come; it is named.
   """
@@ -75,10 +75,16 @@ def join(found: cluster.Cluster, timeout: float, silence: float) -> peers.Peers:
 @contextlib.contextmanager
 def _met(found: cluster.Cluster, timeout: float) -> Iterator[_Server]:
   """Yields this task's server when every other task was greeted and has greeted this one."""
-  for warning in cluster.check_hosts(found):
-    _log.warning("%s", warning)
+  unknown = None
+  try:
+    _check_hosts(found)
+  except cluster.UnknownHost as error:  # as that of a pod that has no place yet
+    unknown = error
+    _log.warning("%s; waiting for it", unknown)
   with _listening(found) as server:
     missing = _wait(found, server, timeout)
+    if unknown:
+      _check_hosts(found)
     if differences := _differences(server):
       raise errors.UsageError("; ".join(differences))
     if missing:
@@ -87,6 +93,11 @@ def _met(found: cluster.Cluster, timeout: float) -> Iterator[_Server]:
         "their logs and at their hosts' firewalls"
       )
     yield server
+
+
+def _check_hosts(found: cluster.Cluster) -> None:
+  for warning in cluster.check_hosts(found):
+    _log.warning("%s", warning)
 
 
 class _Server(socketserver.ThreadingTCPServer):
