@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from vggtf import errors
 
@@ -38,41 +39,36 @@ def freeze(folder: Path, storage: tf.DType) -> None:
   Raises:
     UsageError: the graph would be larger than 2 GB.
   """
-  with _quiet():
-    graph, signatures = _read(folder)
-    if storage != tf.float32:
-      _store_as(graph, storage)
-    if graph.ByteSize() > _MOST_BYTES:
-      raise errors.UsageError(
-        f"a frozen graph of {graph.ByteSize():,} bytes is larger than protobuf's 2 GB; export with "
-        "export.run.form = 'variables'"
-      )
-    aside = folder.with_name(f"{folder.name}-frozen")
-    shutil.rmtree(aside, ignore_errors=True)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-      tf.import_graph_def(graph, name="")
-      builder = tf.compat.v1.saved_model.Builder(str(aside))
-      builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
-      builder.save()
-  shutil.copytree(folder / "assets", aside / "assets")
-  shutil.rmtree(folder)
-  aside.rename(folder)
+  path = folder / "saved_model.pb"
+  saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+  (meta,) = saved.meta_graphs
+  for name in [name for name in meta.signature_def if name.startswith("__")]:
+    del meta.signature_def[name]  # how a graph is initialised; nothing is left to be
+  meta.graph_def.CopyFrom(_replace_variables(folder, meta.signature_def))
+  if storage != tf.float32:
+    _store_as(meta.graph_def, storage)
+  for field in ("saver_def", "collection_def", "object_graph_def", "asset_file_def"):
+    meta.ClearField(field)  # they speak of variables
+  if saved.ByteSize() > _MOST_BYTES:
+    raise errors.UsageError(
+      f"a frozen graph of {saved.ByteSize():,} bytes is larger than protobuf's 2 GB; export with "
+      "export.run.form = 'variables'"
+    )
+  path.write_bytes(saved.SerializeToString(deterministic=True))
+  shutil.rmtree(folder / "variables")
 
 
-def _read(folder: Path) -> tuple[tf.compat.v1.GraphDef, dict]:
-  """Returns the frozen graph of a SavedModel and its signatures by name."""
-  with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
-    meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
-    signatures = {
-      name: signature
-      for name, signature in meta.signature_def.items()
-      if not name.startswith("__")  # how a graph is initialised, which is no answer
-    }
-    answers = {
-      info.name.partition(":")[0]
-      for signature in signatures.values()
-      for info in signature.outputs.values()
-    }
+def _replace_variables(
+  folder: Path, signatures: Mapping[str, meta_graph_pb2.SignatureDef]
+) -> tf.compat.v1.GraphDef:
+  """Returns what the answers of a SavedModel are computed from, with constants for variables."""
+  answers = {
+    info.name.partition(":")[0]
+    for signature in signatures.values()
+    for info in signature.outputs.values()
+  }
+  with _quiet(), tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+    tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
     texts = [
       node.name
       for node in graph.as_graph_def().node
@@ -84,7 +80,7 @@ def _read(folder: Path) -> tuple[tf.compat.v1.GraphDef, dict]:
   for function in frozen.library.function:
     for node in function.node_def:  # loops still claim the shapes of handles
       node.attr.pop("_output_shapes", None)
-  return frozen, signatures
+  return frozen
 
 
 def _store_as(graph: tf.compat.v1.GraphDef, storage: tf.DType) -> None:
