@@ -12,7 +12,7 @@ import pytest
 from tests import commands
 from vggtf import errors
 from vggtf.jobs import cluster_check
-from vggtf.training import meeting
+from vggtf.training import greeting, meeting
 
 
 @pytest.fixture
@@ -120,9 +120,9 @@ def test_two_processes_with_one_index_are_found(ports, monkeypatch):
 
   def meet(found, server, timeout):
     for process in "ab":
-      greeting = {"task": "worker 1", "process": process, "facts": server.greeting["facts"]}
+      told = {"task": "worker 1", "process": process, "facts": server.greeting["facts"]}
       with socket.create_connection(("127.0.0.1", ports[0])) as connection:
-        connection.sendall(json.dumps(greeting).encode() + b"\n")
+        connection.sendall(json.dumps(told).encode() + b"\n")
         assert json.loads(connection.makefile().readline())["task"] == "worker 0"
     return begin(found, server, 0.5)
 
@@ -150,7 +150,7 @@ def test_without_tf_config(monkeypatch):
 def test_a_public_address_is_warned_of(monkeypatch, caplog):
   text = config([1, 2]).replace("127.0.0.1:2", "8.8.8.8:2")
   monkeypatch.setenv("TF_CONFIG", text)
-  monkeypatch.setattr(meeting, "_listening", lambda found: 1 / 0)  # the network stays unused
+  monkeypatch.setattr(greeting, "listening", lambda found: 1 / 0)  # the network stays unused
   with pytest.raises(ZeroDivisionError):
     cluster_check.run()
   assert caplog.messages[0].startswith("worker 1 (8.8.8.8:2) is at the public address 8.8.8.8")
