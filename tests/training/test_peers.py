@@ -79,6 +79,9 @@ def test_who_is_asked_to_stop_tells_all_others_once(three, asked):
   together(*[lambda e=end: e.exchange(None) for end in ends])  # messages keep their order
   told = f"{NAMES[asked]} was asked to stop"
   assert heard == [[] if at == asked else [told] for at in range(3)]
+  late = []
+  ends[asked - 1].on_stop(late.append)
+  assert late == [told]
 
 
 def test_a_failure_is_told_with_its_origin(three, ended):

@@ -60,6 +60,7 @@ class Peers:
     self._given: dict[int, dict[int, Any]] = collections.defaultdict(dict)  # by exchange and rank
     self._exchanged: dict[int, list] = {}
     self._turn, self._left, self._closing = 0, set[int](), False
+    self._asked: str | None = None
     self._on_stop: Callable[[str], None] = lambda what: None
     self._listener = threading.Thread(target=self._listen, name="peers", daemon=True)
     if self._lines:
@@ -109,8 +110,10 @@ class Peers:
     self._tell(["stop", f"{self.names[self._rank]} was asked to stop"])
 
   def on_stop(self, call: Callable[[str], None]) -> None:
-    """Has a function called, in another thread, when another process was asked to, with that."""
+    """Has a function called when another process was asked to, with that; maybe in a thread."""
     self._on_stop = call
+    if self._asked:
+      call(self._asked)
 
   def error(self) -> errors.PeerError:
     """Returns what to raise when TensorFlow says that a process was lost; waits for its name."""
@@ -157,7 +160,8 @@ class Peers:
           self._changed.notify_all()
       case "stop":
         self._tell(["stop", *content], but=rank)
-        self._on_stop(*content)
+        (self._asked,) = content
+        self._on_stop(self._asked)
       case "lost":
         self._lose(*content)
       case "failed" | "bye":
