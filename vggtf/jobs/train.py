@@ -129,7 +129,12 @@ def run(
         "back, or begin it without that flag"
       )
     folder.begin(configuration.text(), facts, allow_config_change)
-    agreement.require(peers, configurations=configuration.text(), data=facts.manifest_sha256)
+    agreement.require(
+      peers,
+      configurations=configuration.text(),
+      data=facts.manifest_sha256,
+      code=surroundings.digest_code(),
+    )
     if len(peers.names) > 1 and keep_checkpoints <= agreement.AHEAD:
       raise errors.UsageError(
         f"train.run.keep_checkpoints = {keep_checkpoints}: expected at least {agreement.AHEAD + 1} "

@@ -38,7 +38,7 @@ def require(peers: others.Peers, **texts: str) -> None:
     if differ:
       raise errors.UsageError(
         f"{' and '.join(differ)} and {peers.names[0]} have different {name}; give all of them the "
-        "same flags and the same data"
+        "same flags, data and version of vggtf"
       )
 
 

@@ -39,7 +39,7 @@ def describe(strategy: tf.distribute.Strategy) -> dict:
     "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "version": _read_version("vggtf"),
     "commit": _read_commit(),
-    "code_sha256": _digest_code(),
+    "code_sha256": digest_code(),
     "libraries": _list_libraries(),
     "python": platform.python_version(),
     "system": platform.platform(),
@@ -129,7 +129,7 @@ def _read_commit() -> str | None:
 
 
 @functools.cache
-def _digest_code() -> str:
+def digest_code() -> str:
   """Returns the sha256 of all modules of vggtf, which tells a changed checkout from another."""
   digest = hashlib.sha256()
   for path in sorted(_PACKAGE.rglob("*.py")):
