@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import time
 
 import pytest
 
-from tests import commands
+from tests import commands, samples
+from tests.jobs import runs
 from vggtf import errors
 from vggtf.jobs import launch
 
@@ -214,3 +216,51 @@ def test_the_command_line_reaches_the_workers(tmp_path):
   assert re.search(r"^\[worker 0\] vggtf: ERROR 2: .*no\.gin", error, re.M)
   _, error = commands.run("vggtf.main", *flags, code=2)
   assert error == "vggtf: ERROR 2: --job=launch needs --workers\n"
+
+
+def start_training(folder, data_dir) -> subprocess.Popen:
+  """Starts the command line that a user would type, for a small net."""
+  params = {
+    "vgg.VGG.width": 0.05,
+    "TrainingFeed.batch_size": 8,
+    "train.run.steps": 30,
+    "train.run.evaluate_every": 10,
+    "train.run.checkpoint_every": 2,
+    "train.run.log_every": 1,
+  }
+  return commands.start(
+    "vggtf.main",
+    "--job=launch",
+    "--workers=2",
+    "--gin_file=gin/quickstart.gin",
+    "--gin_file=gin/with/multi_worker.gin",
+    *(f"--gin_param={name} = {value}" for name, value in params.items()),
+    f"--data_dir={data_dir}",
+    f"--workdir={folder}",
+    cwd=commands.ROOT,
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_kill_of_a_worker_is_mended_and_changes_no_bit(tmp_path):
+  """P1, by the command line."""
+  data_dir = samples.digits_like(tmp_path / "data")
+  whole = start_training(tmp_path / "whole", data_dir)
+  _, error = whole.communicate()
+  assert whole.returncode == 0, error
+  killed = start_training(tmp_path / "killed", data_dir)
+  lines, step = [], re.compile(r"\[worker 1\] .* step 15 of 30: ")
+  for line in killed.stderr:
+    lines.append(line)
+    if step.match(line) and len(list(filter(step.match, lines))) == 1:  # it comes by there again
+      children = pathlib.Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+      os.kill(int(children[1]), signal.SIGKILL)
+  assert killed.wait(60) == 0, lines
+  told = "".join(lines)
+  assert "worker 1 ended with exit code 137" in told
+  assert "was lost; its own log says why; start all of them again" in told
+  assert "all workers are started again, 1 of 3 times" in told
+  workers = ("", "workers/1")
+  found = [runs.saved(tmp_path / run / at, 30) for run in ("whole", "killed") for at in workers]
+  assert found == [found[0]] * 4
