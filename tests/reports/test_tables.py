@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import math
+import pathlib
+import subprocess
 
 import pytest
 
 from tests.reports import kept as made
 from vggtf import errors, metrics, workdir
 from vggtf.jobs import tables as job
-from vggtf.reports import formats, measurement, paper, tables
+from vggtf.reports import answers, formats, fusion, measurement, paper, tables
 
 SEVERAL = (256, 384, 512)
 
@@ -197,3 +199,40 @@ def test_the_job_needs_runs(tmp_path):
 def test_runs_without_measurements_have_the_papers_rows_alone(tmp_path, capsys):
   job.run([make_run(tmp_path / "d")])
   assert capsys.readouterr().out == formats.text(tables.gather([]))
+
+
+def test_the_job_measures_each_run_and_fuses_them_once(tmp_path, monkeypatch, capsys):
+  runs = {name: make_run(tmp_path / name) for name in "de"}
+  seen = []
+
+  def evaluate(command, **options):
+    """Stands for --job=evaluate, which measures what was not measured yet."""
+    seen.append(command)
+    assert options == {"stdout": subprocess.DEVNULL}  # its numbers are no part of the tables
+    folder = pathlib.Path(next(p for p in command if p.startswith("--workdir=")).partition("=")[2])
+    nets = [made.net(folder.name.upper(), folder.name, views=views("dense"))]
+    kept = made.make(ord(folder.name), nets=nets, protocol="dense")
+    kept.line["run"] = folder.name
+    if not (folder / answers.FOLDER).exists():
+      answers.save(folder, kept)
+      run = workdir.Workdir(str(folder))
+      run.append_results(measurement.lines(kept.line, fusion.means(kept)))
+    return subprocess.CompletedProcess(command, 0)
+
+  monkeypatch.setattr(job.subprocess, "run", evaluate)
+  for _ in range(2):
+    job.run(list(runs.values()), measure=("gin/eval/multi_scale.gin",), data_dir="data")
+  assert [c[1:4] for c in seen[:1]] == [["-m", "vggtf.main", "--job=evaluate"]]
+  assert len(seen) == 4
+  assert all("--data_dir=data" in c and "--gin_file=gin/eval/multi_scale.gin" in c for c in seen)
+  lines_ = workdir.Workdir(runs["d"]).read_results()
+  assert [line["protocol"] for line in lines_] == ["dense"] * 2 + ["2 nets: dense (d and e)"] * 2
+  table6 = capsys.readouterr().out.split("Table 6")[-1].splitlines()
+  assert any(line.startswith("D + E ") and "±" in line for line in table6)
+
+
+def test_the_job_ends_as_an_evaluation_that_fails(tmp_path, monkeypatch):
+  failed = subprocess.CompletedProcess([], 6)
+  monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: failed)
+  with pytest.raises(errors.DivergedError, match=r"multi_scale\.gin of .* ended with 6"):
+    job.run([make_run(tmp_path / "d")], measure=("gin/eval/multi_scale.gin",))

@@ -98,5 +98,5 @@ def standard_error(fraction: float, count: int) -> float:
 
 def newest(found: Iterable[dict]) -> list[dict]:
   """Returns the lines of evaluations, of equal measurements the last alone."""
-  evaluated = (line for line in found if line["job"] == "evaluate" and "details" in line)
+  evaluated = (line for line in found if line["job"] == "evaluate" and "remark" in line)
   return list({(line["details"], line["metric"]): line for line in evaluated}.values())
