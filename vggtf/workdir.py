@@ -8,6 +8,7 @@ run.json              what the data decided: classes, labels, mean RGB; which da
 checkpoints/          step-00000100/ ...
 logs/                 TensorBoard: train, validation
 results.jsonl         one measurement a line
+evaluations/          answers to single images (vggtf/reports/answers.py)
 owner.json            locked by the process that trains; whose it is, or was last
 export/               <predictor>/<version>/: SavedModels
 """
