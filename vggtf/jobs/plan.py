@@ -84,7 +84,7 @@ def run(
     most = f"1 to {chips.devices}, the devices of {topology}" if chips else "at least 1"
     raise errors.UsageError(f"plan.run.replicas = {replicas}: expected {most}")
 
-  planned = _Planned(parts, classes, mean_rgb, replicas)
+  planned = Planned(parts, classes, mean_rgb, replicas)
   step, hlo = planned.step(batch_size)
   net = planned.net
   print(
@@ -100,7 +100,7 @@ def run(
     _print_compiled(chips, planned, batch_size, hlo, multiple)
 
 
-class _Planned:
+class Planned:
   """The parts of a training, and its step for any batch size.
 
   Attributes:
@@ -123,7 +123,7 @@ class _Planned:
     )
     self.net = self._built.net
 
-  def lower(self, batch_size: int) -> bytes:
+  def lower(self, batch_size: int) -> lowering.Lowered:
     """Returns the program of a replica's part of a step."""
     built = self._built
     step = self._parts["step"](
@@ -138,11 +138,11 @@ class _Planned:
       self._parts["seed"],
       built.averaging,
     )
-    return lowering.lower(step.take_one, batch_size // self.replicas, self.net.input_size).hlo
+    return lowering.lower(step.take_one, batch_size // self.replicas, self.net.input_size)
 
   def step(self, batch_size: int) -> tuple[report.Step, bytes]:
     """Returns what a step of this size needs, and its program."""
-    hlo = self.lower(batch_size)
+    hlo = self.lower(batch_size).hlo
     program = programs.Program(hlo)
     layers = traced_layers.trace(self.net).layers
     images = batch_size // self.replicas
@@ -169,7 +169,7 @@ class _Planned:
 
 def _print_compiled(
   chips: tpu_compiler.Topology,
-  planned: _Planned,
+  planned: Planned,
   batch_size: int,
   hlo: bytes,
   multiple: int | None,
@@ -200,7 +200,7 @@ def _print_compiled(
       return compiled is not None
     _log.info("trying %d images on each device", count)
     try:
-      chips.compile(planned.lower(count * planned.replicas), planned.replicas)
+      chips.compile(planned.lower(count * planned.replicas).hlo, planned.replicas)
     except tpu_compiler.DoesNotFit:
       return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
@@ -68,13 +69,17 @@ class Lowered:
     hlo: a serialized HloModuleProto. Its parameters are image, label and weight of a replica's part
       of a batch, then `captured`; its results `results`, then the new values of those variables
       that it changes, in the order of `captured`, as its aliases of parameters and results say.
-    captured: what the step reads beside the batch: variables, and constant tensors.
+    captured: what the step reads beside the batch: handles of variables, and constants.
     results: names of the step's sums over the global batch, in order.
   """
 
   hlo: bytes
-  captured: tuple[tf.Variable | tf.Tensor, ...]
+  captured: tuple[tf.Tensor, ...]
   results: tuple[str, ...]
+
+  def values(self) -> list[np.ndarray]:
+    """Returns what the step would read now, in the order of `captured`."""
+    return [_read(one).numpy() for one in self.captured]
 
 
 def lower(
@@ -109,6 +114,12 @@ def lower(
       f"the step cannot be compiled for a device: {reason[:500]}; take out of the net, the loss "
       "and the optimizer what runs on the host, has strings, or sizes that change between steps"
     ) from error
-  variables = {id(one.handle): one for one in traced.variables}
-  captured = tuple(variables.get(id(one), one) for one in traced.captured_inputs)
-  return Lowered(hlo, captured, tuple(sorted(traced.structured_outputs)))
+  return Lowered(hlo, tuple(traced.captured_inputs), tuple(sorted(traced.structured_outputs)))
+
+
+def _read(captured: tf.Tensor) -> tf.Tensor:
+  """Returns a constant as it is, and the value of a variable that its handle stands for."""
+  if captured.dtype != tf.resource:
+    return captured
+  (kind,) = captured._handle_data.shape_and_type  # an optimizer may keep nothing but handles
+  return tf.raw_ops.ReadVariableOp(resource=captured, dtype=tf.as_dtype(kind.dtype))

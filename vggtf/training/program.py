@@ -78,6 +78,23 @@ class Program:
     """Returns the names of the instructions whose sizes are not known before they run."""
     return [one.name for one in self._all() if any(one.shape.is_dynamic_dimension)]
 
+  def without_copies(self) -> tuple[bytes, dict[int, int]]:
+    """Returns the program for another compiler, serialized, and its aliases apart from it.
+
+    TensorFlow puts a copy before each result, which JAX's compilers do not take. The aliases are
+    the numbers of results by those of the parameters whose places they take.
+    """
+    module = hlo_pb2.HloModuleProto()
+    module.CopyFrom(self._module)
+    module.ClearField("input_output_alias")
+    for computation in module.computations:
+      for one in computation.instructions:
+        if one.opcode == "copy":
+          one.opcode = "reshape"
+    entries = self._module.input_output_alias.entries
+    aliases = {one.parameter_number: one.output_shape_index[0] for one in entries}
+    return module.SerializeToString(), aliases
+
   def called(self, one: Instruction) -> list[Computation]:
     """Returns the computations that an instruction runs, rather than hands to a reduction."""
     if one.opcode not in _INSIDE:

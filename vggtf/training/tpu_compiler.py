@@ -11,10 +11,9 @@ import os
 import re
 from types import ModuleType
 
-from tensorflow.compiler.xla.service import hlo_pb2
-
 from vggtf import errors
 from vggtf.training import program as programs
+from vggtf.training import stablehlo
 
 EXTRA = "vggtf[tpu-plan]"
 _VERSION = "0.10.2"
@@ -129,6 +128,7 @@ class Topology:
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax
 
+    program, aliases = programs.Program(hlo).without_copies()
     devices = self._devices[:replicas]
     numbers = [[device.id] for device in devices]
     options = compiler.get_compile_options(
@@ -137,7 +137,7 @@ class Topology:
     try:
       with mlir.make_ir_context():
         compiled = devices[0].client.compile(
-          _module(hlo, replicas),
+          stablehlo.convert(program, aliases, replicas),
           executable_devices=_jax.DeviceList(tuple(devices)),
           compile_options=options,
         )
@@ -193,45 +193,3 @@ def _load() -> ModuleType:
       f"'{EXTRA}', in an environment of its own where another JAX is needed"
     )
   return jax
-
-
-def _module(hlo: bytes, replicas: int):
-  """Returns the program as the StableHLO module that JAX's compilers take, in MLIR's context."""
-  from jax._src.lib import _jax
-  from jax._src.lib.mlir import ir
-
-  module = hlo_pb2.HloModuleProto.FromString(hlo)
-  aliases = {
-    alias.parameter_number: alias.output_shape_index[0]
-    for alias in module.input_output_alias.entries
-  }
-  module.ClearField("input_output_alias")  # becomes an attribute of the arguments
-  for computation in module.computations:
-    for one in computation.instructions:
-      if one.opcode == "copy":  # would become mhlo.copy, which the compilers do not take
-        one.opcode = "reshape"
-  found = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(module.SerializeToString()))
-  attributes = found.operation.attributes
-  for name in [one for one in attributes if one.startswith("mhlo.")]:
-    del attributes[name]
-  attributes["mhlo.num_replicas"] = _integer(ir, replicas)
-  attributes["mhlo.num_partitions"] = _integer(ir, 1)
-  (main,) = (
-    one
-    for one in found.body.operations
-    if ir.StringAttr(one.operation.attributes["sym_name"]).value == "main"
-  )
-  count = len(main.operation.regions[0].blocks[0].arguments)
-  main.operation.attributes["arg_attrs"] = ir.ArrayAttr.get(
-    [
-      ir.DictAttr.get(
-        {"tf.aliasing_output": _integer(ir, aliases[index])} if index in aliases else {}
-      )
-      for index in range(count)
-    ]
-  )
-  return found
-
-
-def _integer(ir: ModuleType, value: int):
-  return ir.IntegerAttr.get(ir.IntegerType.get_signless(32), value)
