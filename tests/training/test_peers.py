@@ -191,26 +191,22 @@ with line:
 """
 
 
+def start(program: str, workers: list[str], index: int) -> subprocess.Popen:
+  task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+  return subprocess.Popen(
+    [sys.executable, "-c", program],
+    env={**os.environ, "PYTHONPATH": str(commands.ROOT), "TF_CONFIG": json.dumps(task)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
 @pytest.mark.parametrize("stuck", [0, 1])
 def test_a_stopped_process_is_named_and_both_end_with_their_stacks(stuck):
   """M4, P7: SIGSTOP ends the other with 7; the stopped one ends too, once it goes on."""
   workers = addresses(2)
-  both = [
-    subprocess.Popen(
-      [sys.executable, "-c", STUCK],
-      env={
-        **os.environ,
-        "PYTHONPATH": str(commands.ROOT),
-        "TF_CONFIG": json.dumps(
-          {"cluster": {"worker": workers}, "task": {"type": "worker", "index": at}}
-        ),
-      },
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for at in range(2)
-  ]
+  both = [start(STUCK, workers, at) for at in range(2)]
   try:
     for one in both:
       assert one.stdout.readline() == "joined\n", one.stderr.read()
@@ -228,3 +224,19 @@ def test_a_stopped_process_is_named_and_both_end_with_their_stacks(stuck):
   finally:
     for one in both:
       one.kill()
+
+
+WAITING = """
+from vggtf.training import cluster, meeting
+meeting.join(cluster.read(), 600, 15)
+"""
+
+
+def test_who_waits_for_another_is_ended_by_the_signal():
+  """P8."""
+  workers = addresses(2)
+  waiting = start(WAITING, workers, 0)
+  with socket.create_server(("localhost", int(workers[1].rpartition(":")[2]))) as absent:
+    absent.accept()[0].close()  # it has called
+    waiting.terminate()
+    assert waiting.wait(60) == -signal.SIGTERM

@@ -118,3 +118,21 @@ def test_a_handler_that_is_taken_over_comes_back_with_the_signals_from_meanwhile
     assert heard == ["mine"]
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+IMPORTING = """
+import os, signal
+from vggtf.training import stopping
+with stopping.kept_handler():
+  os.kill(os.getpid(), signal.SIGTERM)
+  print("imported", flush=True)
+print("still here")
+"""
+
+
+def test_before_there_is_anything_to_save_the_signal_ends_the_process():
+  """P8: as soon as TensorFlow is imported, or has met the other processes."""
+  done = subprocess.run(
+    [sys.executable, "-c", IMPORTING], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert (done.returncode, done.stdout) == (-signal.SIGTERM, "imported\n")
