@@ -261,13 +261,20 @@ class Progress(NamedTuple):
 
   step: steps done since the run began, all sittings counted.
   scalars: means over those steps, by name ("loss", "top1_error", "learning_rate", ...).
-  images: images seen in them; seconds: how long they took, hooks not counted.
+  images: images seen in them; seconds: how long they took, hooks not counted; waited: how many of
+    these seconds went by until images came.
   """
 
   step: int
   scalars: dict[str, float]
   images: int
   seconds: float
+  waited: float = 0.0
+
+  @property
+  def data_wait(self) -> float:
+    """The share of time, 0 to 1, in which there was nothing to do until images came."""
+    return self.waited / self.seconds
 
 
 class Hook(Protocol):

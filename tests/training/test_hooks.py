@@ -11,7 +11,7 @@ from vggtf import contracts, errors, metrics
 from vggtf.training import hooks
 
 
-def progress(step=10, images=320, seconds=2.0, **scalars):
+def progress(step=10, images=320, seconds=2.0, waited=0.0, **scalars):
   scalars = {
     "loss": 1.5,
     "top1_error": 0.25,
@@ -19,7 +19,7 @@ def progress(step=10, images=320, seconds=2.0, **scalars):
     "weight_decay": 0.125,
     **scalars,
   }
-  return contracts.Progress(step, scalars, images, seconds)
+  return contracts.Progress(step, scalars, images, seconds, waited)
 
 
 def test_a_net_that_stays_at_chance_is_warned_of_once(caplog):
@@ -38,13 +38,16 @@ def test_a_net_that_stays_at_chance_is_warned_of_once(caplog):
 def test_console_prints_lines_with_rate_and_time_left(caplog):
   with caplog.at_level("INFO", "vggtf"):
     console = hooks.Console(every=10, done=100, until=1000)
-    console(progress(step=110, images=320, seconds=20.0))  # 2 s a step, 890 left
+    console(progress(step=110, images=320, seconds=20.0, waited=2.4))  # 2 s a step, 890 left
     console(progress(step=120, images=320, seconds=5.0))
     console(progress(step=1000, images=320, seconds=5.0))
   assert [one.message for one in caplog.records] == [
-    "step 110 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 16 img/s, ETA 0:29:40",
-    "step 120 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, ETA 0:07:20",
-    "step 1000 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, ETA 0:00:00",
+    "step 110 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 16 img/s, data wait 12%, "
+    "ETA 0:29:40",
+    "step 120 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, data wait 0%, "
+    "ETA 0:07:20",
+    "step 1000 of 1000: loss 1.5000, top-1 error 25.0%, rate 0.01, 64 img/s, data wait 0%, "
+    "ETA 0:00:00",
   ]
 
 
@@ -58,12 +61,14 @@ def test_console_counts_days(caplog):
 
 def test_console_on_a_terminal_is_a_bar_that_stops_at_the_end(capsys, monkeypatch):
   monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-  console = hooks.Console(every=10, done=0, until=20)
+  console = hooks.Console(every=10, done=0, until=370_000)
   console(progress(step=10))
-  console(progress(step=20))
+  console(progress(step=370_000, waited=0.5))
   shown = capsys.readouterr().err
-  assert "step 20 of 20" in shown
-  assert "loss 1.5000, top-1 error 25.0%, rate 0.01, 160 img/s" in " ".join(shown.split())
+  words = " ".join(shown.split())  # in 80 columns
+  assert "step 370000/370000" in words
+  assert "loss 1.5000, error 25.0%, 160 img/s, wait 25%" in words
+  assert "0:00:00" in words
 
 
 def events(folder):
@@ -82,12 +87,13 @@ def test_tensorboard_reads_what_was_written(tmp_path):
   board = hooks.TensorBoard(tmp_path, every=10)
   board.text("config", "a = 1\nb = '<b>'", step=0)
   board(progress(step=10, loss=1.5))
-  board(progress(step=20, loss=0.75, images=640, seconds=1.0))
+  board(progress(step=20, loss=0.75, images=640, seconds=1.0, waited=0.25))
   board.scalars({"top1_error": 0.5}, step=30)
   found = events(tmp_path)
   assert values(found, "loss") == [(10, 1.5), (20, 0.75)]
   assert values(found, "top1_error") == [(10, 0.25), (20, 0.25), (30, 0.5)]
   assert values(found, "images_per_second") == [(10, 160.0), (20, 640.0)]
+  assert values(found, "data_wait") == [(10, 0.0), (20, 0.25)]
   assert values(found, "weight_decay") == [(10, 0.125), (20, 0.125)]
   assert values(found, "config") == [(0, b"    a = 1\n    b = '<b>'")]  # indented: code, not HTML
   assert found.SummaryMetadata("config").plugin_data.plugin_name == "text"

@@ -20,7 +20,7 @@ class Steps:
       self.done = self.stop_at
     count = self.done + 1 - first
     self.blocks.append(count)
-    return loop.Block(count, {"loss": sum(range(first, self.done + 1)) / count}, stop)
+    return loop.Block(count, {"loss": sum(range(first, self.done + 1)) / count}, stop, count / 4)
 
 
 class Hook:
@@ -59,6 +59,8 @@ def test_hooks_are_told_the_means_of_their_own_steps_alone():
   assert [one.scalars["loss"] for one in seldom.seen] == [3.0, 8.0]
   assert [one.images for one in often.seen] == [2 * BATCH] * 5
   assert [one.images for one in seldom.seen] == [5 * BATCH] * 2
+  assert [one.waited for one in often.seen] == [0.5] * 5
+  assert [one.waited for one in seldom.seen] == [1.25] * 2
   assert sum(one.seconds for one in often.seen) == pytest.approx(
     sum(one.seconds for one in seldom.seen)
   )

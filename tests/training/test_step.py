@@ -1,6 +1,7 @@
 """The step against PyTorch in float64, and against itself in other forms."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ class ByHand:
     losses = torch.nn.functional.cross_entropy(logits, label, reduction="none")
     self.net.zero_grad()
     ((losses * weight).sum() / parts.BATCH).backward()
+    norm = sum(float((one.grad**2).sum()) for one in self.parameters) ** 0.5
     with torch.no_grad():
       for parameter, velocity in zip(self.parameters, self.velocities, strict=True):
         matrix = parameter.ndim > 1
@@ -51,6 +53,7 @@ class ByHand:
       "loss": float((losses.detach() * weight).sum() / weight.sum()),
       "top1_error": float(((better >= 1) * weight).sum() / weight.sum()),
       "top5_error": float(((better >= 5) * weight).sum() / weight.sum()),
+      "gradient_norm": norm,
       "learning_rate": rate,
       "weight_decay": parts.DECAY / 2 * sum(float((p**2).sum()) for p in self.matrices()),
     }
@@ -104,8 +107,9 @@ def test_steps_are_those_of_torch_in_float64(taken, request):
     found = taken.scalars[index]
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-      # float32 rounding over four steps; with norms 3e-5.
-      assert found[name] == pytest.approx(value, rel=1e-4), (name, index)
+      # float32 rounding over four steps; with norms 3e-5, and 2e-3 for the gradients.
+      rounding = 5e-3 if norm and name == "gradient_norm" else 1e-4
+      assert found[name] == pytest.approx(value, rel=rounding), (name, index)
 
   assert ours.done.numpy() == STEPS
   for layer, theirs in zip(
@@ -206,3 +210,17 @@ def test_net_without_classes_is_refused(head):
   ours = parts.build(head=head)
   with pytest.raises(errors.UsageError, match="the net has no classes to train"):
     ours.take(parts.batches(1), 1)
+
+
+def test_the_time_that_steps_wait_for_their_batches_is_measured():
+  options = tf.data.Options()
+  options.experimental_optimization.inject_prefetch = False
+
+  def come_late(batch):
+    tf.numpy_function(lambda: time.sleep(0.2), [], [])
+    return batch
+
+  late = tf.data.Dataset.from_tensor_slices(parts.arrays(3)).map(come_late).with_options(options)
+  start = time.perf_counter()
+  block = parts.build().take.block(iter(late), 3)
+  assert 3 * 0.2 <= block.waited <= time.perf_counter() - start

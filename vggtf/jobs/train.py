@@ -26,6 +26,7 @@ from vggtf.training import (
   saving,
   stopping,
   surroundings,
+  watching,
 )
 from vggtf.training import averaging as averages
 from vggtf.training import step as training_step
@@ -61,6 +62,8 @@ def run(
   weights: str = "raw",
   report_magnitudes: bool = True,
   step_deadline: float | None = None,
+  watch: Callable[..., watching.Watch] = watching.Watch,
+  profile_steps: str | None = None,
 ) -> None:
   """Trains a net. The parts are constructors: they are called inside the strategy's scope.
 
@@ -94,6 +97,8 @@ def run(
     report_magnitudes: whether activations and gradients are measured before the first step.
     step_deadline: seconds that a step may take; the process ends when a block of steps takes longer
       than its steps together. The first block compiles. None is any time.
+    watch: what TensorBoard shows beside the curves.
+    profile_steps: which steps TensorFlow's profiler records, such as "100:110"; the flag's.
 
   Raises:
     UsageError: a part is configured so that it cannot work, alone or with another.
@@ -201,11 +206,10 @@ def run(
     measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
     save = saving.SaveCheckpoint(checkpoint_every, steps, state, checkpoints.save, measure)
     keep = divergence.keeper(checkpoints, state, feed, save.wait)
+    watch = watch(board, net, feed)
     between = [
       divergence.StopOnNonFinite(first, keep, **finite),
-      hooks.WarnStuck(len(facts.labels)),
-      hooks.Console(log_every, first, steps),
-      board,
+      *watch.hooks(log_every, first, steps, profile_steps),
       measure,
       save,
     ]
@@ -215,7 +219,9 @@ def run(
     stop.notify(take_steps.stop_soon)
     with save, pipeline.named_failures(feed):
       if report_magnitudes and first == 0:
-        magnitudes.report(net, loss, next(iter(feed.batches(first_step=0))), board)
+        batch = next(iter(feed.batches(first_step=0)))
+        watch.show(batch, 0)
+        magnitudes.report(net, loss, batch, board)
       with failures.named(feed, strategy.num_replicas_in_sync, steps):
         reached, stopped = loop.run(
           deadline.limit(functools.partial(take_steps.block, batches), step_deadline),

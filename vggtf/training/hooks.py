@@ -61,8 +61,8 @@ class Console:
     self._bar = None
     if sys.stderr.isatty():
       self._bar = rich.progress.Progress(
-        rich.progress.TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
-        rich.progress.BarColumn(),
+        rich.progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        rich.progress.BarColumn(bar_width=5),  # all shall fit into 80 columns
         rich.progress.TextColumn("{task.description}"),
         rich.progress.TimeRemainingColumn(),
         console=rich.console.Console(stderr=True),
@@ -76,34 +76,35 @@ class Console:
     per_step = progress.seconds / max(progress.step - self._last, 1)
     self._last = progress.step
     remaining = datetime.timedelta(seconds=int((self._until - progress.step) * per_step))
-    scalars = progress.scalars
-    text = (
-      f"loss {scalars['loss']:.4f}, top-1 error {scalars['top1_error']:.1%}, "
-      f"rate {scalars['learning_rate']:.2g}, {rate:,.0f} img/s"
-    )
+    scalars, wait = progress.scalars, f"wait {progress.data_wait:.0%}"
+    loss, error = f"loss {scalars['loss']:.4f}", f"error {scalars['top1_error']:.1%}"
     if self._bar:
+      text = f"{loss}, {error}, {rate:,.0f} img/s, {wait}"
       self._bar.update(self._task, completed=progress.step, description=text)
       if progress.step == self._until:
         self._bar.stop()
     else:
+      text = f"{loss}, top-1 {error}, rate {scalars['learning_rate']:.2g}"
+      text = f"{text}, {rate:,.0f} img/s, data {wait}"
       _log.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, remaining)
 
 
 class TensorBoard:
-  """Writes every scalar, and images a second, for TensorBoard.
+  """Writes every scalar, images a second and the share of time that they were waited for.
 
   Curves are no reason to end a run: where they cannot be written, it warns once.
   """
 
   def __init__(self, folder: Path, every: int):
     self.every = every
-    self._folder = folder
+    self.folder = folder
     self._writer = None
     self._warned = False
 
   def __call__(self, progress: contracts.Progress) -> None:
     speed = {"images_per_second": progress.images / progress.seconds}
-    self.scalars(progress.scalars | speed, progress.step)
+    waiting = {"data_wait": progress.data_wait}
+    self.scalars(progress.scalars | speed | waiting, progress.step)
 
   def scalars(self, scalars: dict[str, float], step: int) -> None:
     """Writes one point of each curve."""
@@ -119,10 +120,14 @@ class TensorBoard:
     code = "\n".join(f"    {line}" for line in text.splitlines())
     self._write(lambda: tf.summary.text(tag, code), step)
 
+  def images(self, tag: str, images: tf.Tensor, step: int) -> None:
+    """Shows uint8 [N, H, W, 3]."""
+    self._write(lambda: tf.summary.image(tag, images, max_outputs=len(images)), step)
+
   def _write(self, write: Callable[[], None], step: int) -> None:
     try:
       if self._writer is None:
-        self._writer = tf.summary.create_file_writer(str(self._folder))
+        self._writer = tf.summary.create_file_writer(str(self.folder))
       with self._writer.as_default(step=step):
         write()
       self._writer.flush()
@@ -131,7 +136,7 @@ class TensorBoard:
         self._warned = True
         _, _, reason = error.message.partition("\n")[0].rpartition("}} ")  # without graph nodes
         _log.warning(
-          "curves cannot be written to %s (%s): the run goes on without them", self._folder, reason
+          "curves cannot be written to %s (%s): the run goes on without them", self.folder, reason
         )
 
 

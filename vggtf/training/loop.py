@@ -17,11 +17,13 @@ class Block(NamedTuple):
   steps: how many; fewer than asked for where the run is to stop.
   scalars: the means of what they returned.
   stop: whether a process was asked to stop; the same in all of them.
+  waited: seconds in which there was nothing to do until images came.
   """
 
   steps: int
   scalars: dict[str, float]
   stop: bool = False
+  waited: float = 0.0
 
 
 def run(
@@ -64,7 +66,7 @@ def run(
     seconds = time.perf_counter() - start
     done += block.steps
     for window in windows:
-      window.add(block.scalars, block.steps, seconds)
+      window.add(block, seconds)
     try:
       for hook, window in zip(hooks, windows, strict=True):
         if not hook.every or done % hook.every == 0 or done == until:
@@ -81,13 +83,16 @@ class _Window:
   """The blocks since a hook was last called."""
 
   def __init__(self):
-    self._steps, self._seconds, self._totals = 0, 0.0, collections.Counter()
+    self._steps, self._seconds, self._waited = 0, 0.0, 0.0
+    self._totals = collections.Counter()
 
-  def add(self, scalars: dict[str, float], steps: int, seconds: float) -> None:
-    self._steps += steps
+  def add(self, block: Block, seconds: float) -> None:
+    self._steps += block.steps
     self._seconds += seconds
-    self._totals.update({name: value * steps for name, value in scalars.items()})
+    self._waited += block.waited
+    self._totals.update({name: value * block.steps for name, value in block.scalars.items()})
 
   def progress(self, step: int, batch_size: int) -> contracts.Progress:
     means = {name: total / self._steps for name, total in self._totals.items()}
-    return contracts.Progress(step, means, self._steps * batch_size, self._seconds)
+    images = self._steps * batch_size
+    return contracts.Progress(step, means, images, self._seconds, self._waited)

@@ -125,31 +125,46 @@ class TrainStep:
 
     Returns:
       Whose scalars are "loss" (mean over images, without weight decay), "weight_decay",
-      "top1_error" and "top5_error" (in training, on the batches as they came), "learning_rate" (of
-      the last step); with a loss scale "loss_scale" and "skipped_steps", the share of them.
+      "top1_error" and "top5_error" (in training, on the batches as they came), "gradient_norm" (of
+      all gradients together, without weight decay; 0 for a skipped step), "learning_rate" (of the
+      last step); with a loss scale "loss_scale" and "skipped_steps", the share of them.
 
     Raises:
       DivergedError: the gradients overflow float16 whatever the loss scale.
     """
     skipped = int(self.loss_scale.skipped.numpy()) if self.loss_scale else 0
     sums, taken, rate = self._run(batches, tf.constant(count))
-    weight, asked = float(sums.pop("weight")), float(sums.pop("asked"))
-    means = {name: float(total) / weight for name, total in sums.items()}
+    sums, taken = {name: float(total) for name, total in sums.items()}, int(taken)
+    weight, asked, waited = sums.pop("weight"), sums.pop("asked"), sums.pop("waited")
+    norm = sums.pop("gradient_norm") / taken
+    means = {name: total / weight for name, total in sums.items()}
     decay = float(self._weight_decay.value(self._variables))
-    means |= {"weight_decay": decay, "learning_rate": float(rate)}
-    means |= self.loss_scale.tell(int(taken), skipped) if self.loss_scale else {}
-    return loop.Block(int(taken), means, stop=asked > 0)
+    means |= {"gradient_norm": norm, "weight_decay": decay, "learning_rate": float(rate)}
+    means |= self.loss_scale.tell(taken, skipped) if self.loss_scale else {}
+    return loop.Block(taken, means, asked > 0, waited)
 
   def _run_steps(self, batches, count: tf.Tensor):
     before = self._step.read_value()
     # One step outside the loop gives the sums their structure.
-    sums = self.take_one(batches, self._asked.read_value())
+    sums = self._take_timed(batches)
     for _ in tf.range(count - 1):
       if sums["asked"] > 0:
         break
-      more = self.take_one(batches, self._asked.read_value())
-      sums = tf.nest.map_structure(tf.add, sums, more)
+      sums = tf.nest.map_structure(tf.add, sums, self._take_timed(batches))
     return sums, self._step - before, self._schedule(self._step - 1)
+
+  def _take_timed(self, batches: Iterator) -> dict[str, tf.Tensor]:
+    """Takes one step and returns its sums, with how many seconds it "waited" for its batch.
+
+    It begins where the step before has its gradients, for the loop asks whether to go on. So what
+    the input prepares in the meantime costs nothing, and is not counted.
+    """
+    began = tf.timestamp()
+    with tf.control_dependencies([began]):
+      batch = next(batches)
+    with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+      waited = tf.timestamp() - began
+    return self.take_one(iter([batch]), self._asked.read_value()) | {"waited": waited}
 
   def take_one(self, batches: Iterator, asked: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
     """Takes one step inside a tf.function, and returns its sums over the global batch.
@@ -174,11 +189,11 @@ class TrainStep:
     statistics = [one / context.num_replicas_in_sync for one in statistics]
     if not self.loss_scale:
       self._update(gradients, statistics)
-    else:
-      gradients = self.loss_scale.unscale(gradients)
-      finite = self.loss_scale.observe(gradients)
-      tf.cond(finite, lambda: self._update(gradients, statistics), lambda: None)
-    return sums
+      return sums | {"gradient_norm": _norm(gradients)}
+    gradients = self.loss_scale.unscale(gradients)
+    finite = self.loss_scale.observe(gradients)
+    tf.cond(finite, lambda: self._update(gradients, statistics), lambda: None)
+    return sums | {"gradient_norm": tf.where(finite, _norm(gradients), 0.0)}
 
   def _update(self, gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
     """Gives this replica's variables their new values."""
@@ -217,3 +232,8 @@ class TrainStep:
       "weight": tf.reduce_sum(weight),
     }
     return gradients, [value for _, value in training.updates], sums
+
+
+def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:
+  """Returns the length of all of them as one vector."""
+  return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(one) for one in tensors]))
