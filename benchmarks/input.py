@@ -26,7 +26,13 @@ ROUNDS = 5
 BATCHES = 4  # a round
 WARMED = 3  # before a round, until tf.data has chosen its threads
 PREFETCH = 2  # as ours; with a buffer that grows, the rounds would time what was made before them
-VIEWS = {"S = 256": (256, 256), "S ~ U[256, 384]": (256, 384)}
+LADDER = "256,320,384,448,512"
+# What is trained at, and which set its crops are cut from.
+VIEWS = {
+  "S = 256, from originals": ((256, 256), "originals"),
+  "S = 256, from 256": ((256, 256), "ladder"),
+  f"S ~ U[256, 512], from {LADDER}": ((256, 512), "ladder"),
+}
 
 
 def measure() -> dict:
@@ -35,14 +41,17 @@ def measure() -> dict:
     originals = pathlib.Path(folder) / "photos"
     originals.mkdir()
     what = photos.write(originals)
-    data = photos.convert(originals, pathlib.Path(folder) / "records", "256,384", "train=4")
+    sets = {
+      name: photos.convert(originals, pathlib.Path(folder) / name, scales, "train=4")
+      for name, scales in (("originals", "0"), ("ladder", LADDER))
+    }
     paths = [str(path) for path in sorted(originals.glob("*/*"))]
-    for name, scales in VIEWS.items():
+    for name, (scales, kind) in VIEWS.items():
       contenders = {
-        "feed": _consume(make_feed(data, scales, None).batches(0)),
-        "feed, colour": _consume(make_feed(data, scales, train_view.ColourShift).batches(0)),
+        "feed": _consume(make_feed(sets[kind], scales, None).batches(0)),
+        "feed, colour": _consume(make_feed(sets[kind], scales, train_view.ColourShift).batches(0)),
         "usual": _consume(usual(paths, *scales)),
-        "decoding": _consume(decode_alone(data, scales)),
+        "decoding": _consume(decode_alone(sets[kind], scales)),
       }
       found = taken[name] = rounds.take_turns(contenders, ROUNDS)
       for ours, peer, peer_name in (

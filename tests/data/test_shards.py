@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 import gzip
 import json
@@ -53,6 +54,36 @@ def test_numbers_follow_the_order_of_the_files_at_every_scale(data_set):
   ids = [[found.read(number, scale).id for number in range(48)] for scale in (32, 40)]
   assert ids[0] == ids[1]
   assert sorted(ids[0]) == [f"train/{at:05d}" for at in range(48)]
+
+
+def test_preloading_reads_every_byte_of_the_scales_asked_for(data_set, monkeypatch):
+  found, seen = shards.Shards(data_set, "train"), collections.Counter()
+
+  class File(bytes):
+    def __getitem__(self, where):
+      seen[len(self)] += len(range(*where.indices(len(self))))
+      return super().__getitem__(where)
+
+  for scale in (32, 40):
+    opened = found.at_scale(scale)
+    opened.files[:] = [File(file[:]) for file in opened.files]
+  monkeypatch.setattr(shards, "_CHUNK", 1000)
+  found.preload([40])
+  assert seen == {len(file): len(file) for file in found.at_scale(40).files}
+
+
+def test_more_than_fits_into_memory_is_not_preloaded(data_set, monkeypatch):
+  found = shards.Shards(data_set, "train")
+  size = sum(len(file) for file in found.at_scale(32).files)
+  monkeypatch.setattr(shards, "_free_memory", lambda: size)
+  found.preload([32])
+  with pytest.raises(errors.EnvironmentFault, match=r"preload: the images of .* leave it at False"):
+    found.preload([32, 40])
+
+
+def test_free_memory_is_a_part_of_all_memory():
+  pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  assert 0 < shards._free_memory() <= pages
 
 
 def test_an_empty_split_of_empty_files_is_a_split(tmp_path):

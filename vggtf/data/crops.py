@@ -60,11 +60,16 @@ def decode(encoded: tf.Tensor, crop: Crop, side: int) -> tf.Tensor:
   Of halved chroma (originals; the converter writes 4:4:4), the outermost columns of a crop at the
   stored scale have their colour from inside the window alone.
   """
-  pixels = tf.image.decode_and_crop_jpeg(encoded, crop.window, channels=3, dct_method=images.DCT)
+  pixels = decode_window(encoded, crop)
   pixels = tf.cond(
     tf.reduce_all(tf.equal(crop.ratio, 1)), lambda: pixels, lambda: _resample(pixels, crop, side)
   )
   return tf.ensure_shape(pixels, [side, side, 3])
+
+
+def decode_window(encoded: tf.Tensor, crop: Crop) -> tf.Tensor:
+  """Returns uint8 [height, width, 3], the part of a JPEG that a crop is made of."""
+  return tf.image.decode_and_crop_jpeg(encoded, crop.window, channels=3, dct_method=images.DCT)
 
 
 def _resample(window: tf.Tensor, crop: Crop, side: int) -> tf.Tensor:
@@ -77,7 +82,8 @@ def _resample(window: tf.Tensor, crop: Crop, side: int) -> tf.Tensor:
   rows = _resample_rows(tf.reshape(window, [height, width * 3]), crop, 0, side)
   columns = tf.transpose(tf.reshape(rows, [side, width, 3]), [1, 0, 2])
   columns = _resample_rows(tf.reshape(columns, [width, side * 3]), crop, 1, side)
-  return tf.transpose(tf.reshape(images.to_levels(columns), [side, side, 3]), [1, 0, 2])
+  # As floats: of bytes that are transposed oneDNN complains where there is no AVX-512.
+  return images.to_levels(tf.transpose(tf.reshape(columns, [side, side, 3]), [1, 0, 2]))
 
 
 def _resample_rows(rows: tf.Tensor, crop: Crop, axis: int, side: int) -> tf.Tensor:

@@ -36,6 +36,9 @@ class TrainingFeed:
     batch_size: images of a global batch.
     split: which images.
     max_damaged: how many stored images may be damaged; one more ends the run.
+    preload: whether the files of all scales that crops are cut from are read once, from end to end,
+      before the first step, so that the system keeps them in memory. It pays where they fit into
+      it and lie on a disk that seeks or on a network, for the order of training is random.
   """
 
   def __init__(
@@ -47,6 +50,7 @@ class TrainingFeed:
     batch_size: int = 256,
     split: str = "train",
     max_damaged: int = 0,
+    preload: bool = False,
   ):
     records = shards.Shards(data_dir, split)
     if not 0 < batch_size <= records.count:
@@ -63,14 +67,17 @@ class TrainingFeed:
         "TrainView.scale_min or lower the model's input_size"
       )
     self.records, self.batch_size = records, batch_size
-    self._view, self._side, self._seed = view, side, seed
+    self.view, self.side, self._seed = view, side, seed
     self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()
     columns = (*reader.STORED, *tf.nest.flatten(train_view.SPEC))
     self._reader = reader.Reader(self._read, columns)
     scales = range(view.scale_min, view.scale_max + 1)
     self._nearest = {scale: records.nearest_scale(scale) for scale in scales}
-    for scale in set(self._nearest.values()):
+    used = sorted(set(self._nearest.values()))
+    for scale in used:
       records.at_scale(scale)  # damage is found now, not hours later
+    if preload:
+      records.preload(used)
 
   def batches(self, first_step: int, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
     """Returns contracts.Batch es, the one for step `first_step` first.
@@ -89,18 +96,23 @@ class TrainingFeed:
         f"TrainingFeed.batch_size = {self.batch_size} cannot be divided equally among {workers} "
         f"processes: choose a multiple of {workers}"
       )
+    dataset = self.rows(first_step, worker, workers)
+    dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(self.batch_size // workers, drop_remainder=True).prefetch(_PREFETCH)
+
+  def rows(self, first_step: int = 0, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Returns the images of `batches` as they are stored: encoded, label, id and a View."""
     part = self.batch_size // workers
 
     def read(first):
       places = first + tf.range(reader.BLOCK, dtype=tf.int64)  # among the images of this part
-      return self._reader(places // part * self.batch_size + worker * part + places % part)
+      row = self._reader(places // part * self.batch_size + worker * part + places % part)
+      return *row[:3], tf.nest.pack_sequence_as(train_view.SPEC, row[3:])
 
     dataset = tf.data.Dataset.range(
       first_step * part, np.iinfo(np.int64).max // workers, reader.BLOCK
     )
-    dataset = dataset.map(read, num_parallel_calls=2, deterministic=True).unbatch()
-    dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(part, drop_remainder=True).prefetch(_PREFETCH)
+    return dataset.map(read, num_parallel_calls=2, deterministic=True).unbatch()
 
   def raise_failure(self) -> None:
     """Raises what went wrong in reading, if anything did: TensorFlow hides its type."""
@@ -116,13 +128,13 @@ class TrainingFeed:
     uniform = np.stack(
       [order.uniform(self._seed, *where) for where in zip(epochs, numbers, strict=True)]
     )
-    scales = self._view.scales(uniform)
+    scales = self.view.scales(uniform)
     pictures = [
       self._read_sound(number, self._nearest[scale])
       for number, scale in zip(numbers, scales.tolist(), strict=True)
     ]
     sizes = np.array([(picture.height, picture.width) for picture in pictures])
-    view = self._view.choose(sizes, scales, uniform, self._side)
+    view = self.view.choose(sizes, scales, uniform, self.side)
     return (*zip(*map(reader.stored, pictures), strict=True), *tf.nest.flatten(view))
 
   def _read_sound(self, number: int, scale: int) -> schema.Picture:
@@ -147,9 +159,8 @@ class TrainingFeed:
     self._damaged.add(place)
     _log.warning("damaged image %d, replaced by the next one: %s", len(self._damaged), error)
 
-  def _see(self, encoded, label, id_, *view) -> contracts.Batch:
-    view = tf.nest.pack_sequence_as(train_view.SPEC, view)
-    image = self._view.show(encoded, view, self._side)
+  def _see(self, encoded, label, id_, view) -> contracts.Batch:
+    image = self.view.show(encoded, view, self.side)
     return contracts.Batch(image, label, tf.constant(1.0), id_)
 
 

@@ -8,9 +8,10 @@ as a record is read, and a damaged one is named by file and number.
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,8 @@ import tensorflow as tf
 
 from vggtf import errors, manifest, records, schema
 
+_log = logging.getLogger(__name__)
+_CHUNK = 1 << 24  # bytes
 _Decoded = TypeVar("_Decoded", schema.Record, schema.Picture)
 
 
@@ -74,6 +77,24 @@ class Shards:
       return 0
     return min(enough, default=max(self.scales))
 
+  def preload(self, scales: Iterable[int]) -> None:
+    """Has the system read all files of some scales into its page cache; remote ones are there.
+
+    Raises:
+      EnvironmentFault: they are larger than the memory that is free.
+    """
+    files = [file for scale in scales for file in self.at_scale(scale).files]
+    size, free = sum(map(len, files)), _free_memory()
+    if size > free:
+      raise errors.EnvironmentFault(
+        f"TrainingFeed.preload: the images of {self._data_dir} take {size / 2**30:.1f} GiB, and "
+        f"{free / 2**30:.1f} GiB of memory are free; leave it at False, or store fewer scales"
+      )
+    _log.info("reading %.1f GiB of images into memory", size / 2**30)
+    for file in files:
+      for first in range(0, len(file), _CHUNK):
+        file[first : first + _CHUNK]
+
   def read(self, number: int, scale: int) -> schema.Record:
     """Returns a record, checked against its checksum, the schema and the label range.
 
@@ -98,11 +119,14 @@ class Shards:
 
 
 class _Scale:
-  """One scale of a split: its files, mapped into memory, and where each record lies."""
+  """One scale of a split: its files, mapped into memory, and where each record lies.
+
+  files: their bytes.
+  """
 
   def __init__(self, data_dir: str, shards: tuple[manifest.Shard, ...], count: int):
     spans, files = [], []
-    self._names, self._buffers, self._firsts = [], [], []
+    self._names, self.files, self._firsts = [], [], []
     for shard in shards:
       path = f"{data_dir}/{shard.path}"
       buffer = _map_file(path, shard)
@@ -113,7 +137,7 @@ class _Scale:
           "or convert again (python -m data_tools.verify lists all damage)"
         )
       self._names.append(path)
-      self._buffers.append(buffer)
+      self.files.append(buffer)
       self._firsts.append(sum(map(len, spans)))
       spans.append(found)
       files.append(np.full(len(found), len(files), np.int32))
@@ -130,7 +154,14 @@ class _Scale:
     file = self._files[number]
     offset, length = self._spans[number].tolist()
     where = f"{self._names[file]} record {number - self._firsts[file]}"
-    return records.read(self._buffers[file], offset, length, where), where
+    return records.read(self.files[file], offset, length, where), where
+
+
+def _free_memory() -> int:
+  """Returns how many bytes the system could use for files."""
+  with open("/proc/meminfo") as file:
+    fields = dict(line.split(":") for line in file)
+  return int(fields["MemAvailable"].split()[0]) << 10  # it says kB and means KiB
 
 
 def read_manifest(data_dir: str) -> manifest.Manifest:
