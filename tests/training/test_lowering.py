@@ -6,7 +6,7 @@ from tests.conformance import configurations
 from tests.training import parts
 from vggtf import errors
 from vggtf.losses import softmax
-from vggtf.training import lowering, program
+from vggtf.training import loss_scale, lowering, program
 
 
 def step(replicas=1, **options) -> lowering.Lowered:
@@ -24,7 +24,8 @@ def check(lowered: lowering.Lowered) -> None:
 
 def test_a_step_with_everything_needs_no_host_and_has_fixed_sizes():
   everything = {"norm": "batch", "dropout": 0.5, "average": 0.9, "jit_compile": True, "slices": 2}
-  lowered = step(replicas=2, compute_dtype="bfloat16", **everything)
+  everything |= {"compute_dtype": "float16", "loss_scale": loss_scale.Dynamic}
+  lowered = step(replicas=2, all_reduce_dtype="bfloat16", **everything)
   check(lowered)
   assert set(lowered.results) >= {"loss", "top1_error", "top5_error", "weight"}
   values = lowered.values()

@@ -1,5 +1,6 @@
 import os
 import sys
+import types
 
 import pytest
 
@@ -12,6 +13,14 @@ def test_without_the_extra_it_is_named(monkeypatch):
   monkeypatch.setattr(os, "environ", dict(os.environ))
   monkeypatch.setitem(sys.modules, "jax", None)
   with pytest.raises(errors.EnvironmentFault, match=r"pip install 'vggtf\[tpu-plan\]'"):
+    tpu_compiler.Topology("v5e:2x2")
+
+
+def test_another_jax_is_refused_with_the_cure(monkeypatch):
+  monkeypatch.setattr(os, "environ", dict(os.environ))
+  monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(__version__="0.11.2"))
+  monkeypatch.setitem(sys.modules, "libtpu", types.SimpleNamespace())
+  with pytest.raises(errors.EnvironmentFault, match=r"made for JAX 0.10.2, and here is 0.11.2"):
     tpu_compiler.Topology("v5e:2x2")
 
 
