@@ -181,10 +181,10 @@ def test_tasks_join_over_their_ports_and_leave_these_free():
 
 
 STUCK = """
-import sys, time, threading
-from vggtf import errors
-from vggtf.training import cluster, meeting
-line = meeting.join(cluster.read(), 60, 2.0)
+import time
+from vggtf.training import cluster, meeting, peers
+peers._ALIVE_EVERY = peers._LAST_WORDS_WITHIN = 0.5
+line = meeting.join(cluster.read(), 60, 1.5)
 print("joined", flush=True)
 with line:
   time.sleep(600)  # as in a sum that waits for the other
@@ -213,7 +213,7 @@ def test_a_stopped_process_is_named_and_both_end_with_their_stacks(stuck):
     both[stuck].send_signal(signal.SIGSTOP)
     _, error = both[1 - stuck].communicate(timeout=60)
     assert both[1 - stuck].returncode == 7
-    told = f"worker {stuck} ({workers[stuck]}) is stuck: no sign of life for 2 s"
+    told = f"worker {stuck} ({workers[stuck]}) is stuck: no sign of life for 1.5 s"
     assert error.endswith(f"vggtf: ERROR 7: {told}; start all of them again\n")
     assert 'File "<string>", line 8 in <module>' in error  # where it waited
     both[stuck].send_signal(signal.SIGCONT)
