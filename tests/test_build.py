@@ -27,7 +27,7 @@ FLOORS = (
   ("models", "losses", "optimizers", "predictors"),
   ("data", "nn"),
   ("addons", "images", "metrics", "precision", "records", "manifest", "workdir"),
-  ("contracts", "schema"),
+  ("contracts", "results", "schema"),
   ("errors", "malloc", "owner"),
   ("vggtf",),
 )
@@ -40,7 +40,7 @@ ONLY = {
   "digits": GROUND | {"data_tools"},
   "sources": GROUND | {"data_tools"},
   "data_tools": GROUND,
-  "reports": {"contracts", "errors", "workdir"},
+  "reports": {"contracts", "errors", "results", "workdir"},
 }
 # Modules that flags, gin files and tests name, and no code. Predictors wrap one another.
 PLUGINS = (

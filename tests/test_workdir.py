@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from vggtf import errors, metrics, workdir
+from vggtf import results as results_file
 
 FACTS = workdir.RunFacts(
   labels=("tench", "poisson doré"),
@@ -70,7 +71,7 @@ def test_a_run_is_named_after_its_folder(tmp_path, monkeypatch):
 
 
 def results(step, text="dense"):
-  return workdir.result_lines(
+  return results_file.lines(
     "evaluate", "run-1", step, text, {"top1_error": metrics.Mean(3.0, 8.0)}
   )
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import errno
 import fcntl
 import hashlib
 import json
@@ -27,7 +26,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vggtf import errors
+from vggtf import errors, results
 from vggtf import owner as owners
 
 _log = logging.getLogger(__name__)
@@ -228,63 +227,12 @@ class Workdir:
     )
 
   def append_results(self, lines: list[dict]) -> None:
-    """Adds measurements to results.jsonl, whole lines in one write.
-
-    Raises:
-      EnvironmentFault: there is no room, or no permission; what was there stays.
-    """
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    try:
-      descriptor = os.open(self.results, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-      try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-          text = "\n" + text  # a crash cut the last line short
-        if os.write(descriptor, text.encode()) < len(text.encode()):
-          os.ftruncate(descriptor, size)
-          raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-      finally:
-        os.close(descriptor)
-    except OSError as error:
-      raise errors.EnvironmentFault(
-        f"the results cannot be written to {self.results} ({error.strerror}); make room or give "
-        "permission there, then evaluate again with --job=evaluate"
-      ) from error
+    """Adds measurements to results.jsonl; see `results.append`."""
+    results.append(self.results, lines)
 
   def read_results(self) -> list[dict]:
-    """Returns every measurement so far; a line cut short by a crash is passed over."""
-    results = []
-    for line in self.results.read_text().splitlines() if self.results.exists() else ():
-      try:
-        results.append(json.loads(line))
-      except ValueError:
-        continue
-    return results
-
-
-def result_lines(job: str, run: str, step: int, protocol: str, measured: dict) -> list[dict]:
-  """Returns a line of results.jsonl for each metric.
-
-  Args:
-    job: "train" or "evaluate".
-    run: the run's name.
-    step: of the checkpoint.
-    protocol: how it was measured.
-    measured: metric name -> mean, whose `value` is a fraction and whose `weight` counts images.
-  """
-  return [
-    {
-      "job": job,
-      "run": run,
-      "checkpoint": f"step-{step:08d}",
-      "step": step,
-      "protocol": protocol,
-      "metric": metric,
-      "value": mean.value,
-      "count": int(mean.weight),
-    }
-    for metric, mean in measured.items()
-  ]
+    """Returns every measurement so far."""
+    return results.read(self.results)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from vggtf import contracts, errors, metrics
+from vggtf import contracts, errors, metrics, results
 from vggtf import workdir as workdirs
 from vggtf.data import pipeline, shards
 from vggtf.training import (
@@ -263,7 +263,7 @@ def _teller(
 
   def spread(step: int, protocol: str, measured: dict[str, metrics.Mean]) -> None:
     board.scalars({name: mean.value for name, mean in measured.items()}, step)
-    folder.append_results(workdirs.result_lines("train", folder.name, step, protocol, measured))
+    folder.append_results(results.lines("train", folder.name, step, protocol, measured))
 
   return tell
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable
 
-from vggtf import contracts, workdir
+from vggtf import contracts, results
 
 
 def describe(
@@ -58,7 +58,7 @@ def lines(description: dict, means: dict) -> list[dict]:
   run, step, protocol = (description[name] for name in ("run", "step", "protocol"))
   return [
     line | {"standard_error": standard_error(line["value"], line["count"])} | description
-    for line in workdir.result_lines("evaluate", run, step, protocol, means)
+    for line in results.lines("evaluate", run, step, protocol, means)
   ]
 
 
