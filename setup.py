@@ -42,7 +42,7 @@ EXTRAS = {
   # CUDA libraries as wheels; the driver is the machine's.
   "gpu": ["tensorflow[and-cuda]~=2.21.0"],
   # No "tpu": the tensorflow-tpu wheel ends at 2.20. TPU VMs bring a TensorFlow of their own.
-  # What a TPU's compiler makes of a step, without a TPU: --job=plan. Its calls are not public, so that
+  # What a TPU's compiler makes of a step, without a TPU: --job=plan. Its calls are not public, so
   # nothing but these versions is known to have them.
   "tpu-plan": ["jax==0.10.2", "libtpu==0.0.42.1"],
   # Weights from and to Keras's files; TensorFlow brings both.
