@@ -19,6 +19,7 @@ from vggtf.predictors import dense, multi_scale
 from vggtf.reports import answers, fusion, tables
 
 SCALES = functools.partial(multi_scale.MultiScale, predictor=dense.Dense)
+DENSE = functools.partial(dense.Dense, scale=32)
 MEASURE = functools.partial(classification.Classification, predictor=SCALES)
 
 
@@ -77,7 +78,7 @@ class Counted(classification.Classification):
 def test_what_was_measured_need_not_be_repeated(drawn, capsys):
   Counted.measured = 0
   again = functools.partial(
-    evaluate.run, str(drawn.path), runs.MODEL, functools.partial(Counted, predictor=SCALES)
+    evaluate.run, str(drawn.path), runs.MODEL, functools.partial(Counted, predictor=DENSE)
   )
   again(repeat=False)
   lines, printed = drawn.read_results(), capsys.readouterr().out
@@ -111,7 +112,7 @@ class Killed(classification.Classification):
 )
 def test_an_evaluation_that_is_not_whole_leaves_nothing(drawn, kind, error):  # E2, E7
   with pytest.raises(error):
-    evaluate.run(str(drawn.path), runs.MODEL, functools.partial(kind, predictor=SCALES))
+    evaluate.run(str(drawn.path), runs.MODEL, functools.partial(kind, predictor=DENSE))
   assert drawn.read_results() == []
   assert not (drawn.path / answers.FOLDER).exists()
 

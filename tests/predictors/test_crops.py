@@ -29,7 +29,7 @@ def classified(net, picture: Image.Image, corners, flip=True) -> np.ndarray:
   return nets.softmax(net(tf.constant(np.stack(views))).logits).mean(axis=0)
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 61), (61, 40), (32, 32), (33, 70)])
+@pytest.mark.parametrize(("height", "width"), [(40, 61), (61, 40), (32, 32)])
 def test_multi_crop_is_the_mean_of_fifty_crops(net, height, width):
   scale = min(height, width)
   pictures = [Image.fromarray(samples.paint(seed, height, width)) for seed in (0, 1)]
