@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from vggtf import errors, metrics, workdir
+from vggtf import errors, metrics, results, workdir
 from vggtf.reports import summary
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def run(tmp_path):
       "top1_error": metrics.Mean(top1 * count, count),
       "top5_error": metrics.Mean(top5 * count, count),
     }
-    folder.append_results(workdir.result_lines(job, folder.name, step, protocol, means))
+    folder.append_results(results.lines(job, folder.name, step, protocol, means))
 
   measure("train", 5000, "centre 224 of 256", 0.9, 0.8)
   measure("train", 10_000, "centre 224 of 256", 0.5, 0.4)

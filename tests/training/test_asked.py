@@ -21,7 +21,7 @@ def test_a_block_ends_with_the_step_that_is_being_taken():
   asking = tf.data.Dataset.zip(batches, asking).map(lambda batch, _: batch)
   block = ours.take.block(iter(asking), 20)
   assert block.stop
-  assert block.steps in (6, 7)  # the sixth has no order with what asks
+  assert block.steps in (5, 6, 7)  # tf.data may be a batch ahead, and what asks has no order
   assert int(ours.done) == block.steps
   expected = same.take.block(iter(batches), block.steps)
   assert (expected.steps, expected.stop) == (block.steps, False)

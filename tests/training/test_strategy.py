@@ -8,7 +8,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -77,12 +76,19 @@ def test_workers_need_a_cluster_that_can_be(monkeypatch):
     strategy.multi_worker()
 
 
+class Made:
+  """In place of a strategy, which would wait for all workers: keeps what it was made with."""
+
+  def __init__(self, communication_options):
+    self.communication_options = communication_options
+
+
 def test_workers_never_wait_without_end(monkeypatch):
   with socket.create_server(("localhost", 0)) as server:
     monkeypatch.setenv("TF_CONFIG", cluster(f"127.0.0.1:{server.getsockname()[1]}"))
     with pytest.raises(errors.EnvironmentFault, match="cannot be listened on: Address already in"):
       strategy.multi_worker()  # M10
-  monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", types.SimpleNamespace)
+  monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", Made)
   assert strategy.multi_worker().communication_options.timeout_seconds == 600
   assert strategy.multi_worker(5.0).communication_options.timeout_seconds == 5
   with pytest.raises(errors.UsageError, match=r"timeout = 0: expected seconds"):
