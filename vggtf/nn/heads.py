@@ -2,7 +2,8 @@
 
 The weights exist once, as a kernel. On a map of the kernel's own size a VALID convolution is a
 matrix product, and that is how it runs: reshaping is free and the product is faster. On larger maps
-the same kernel slides, which is the paper's dense evaluation.
+the same kernel slides, which is the paper's dense evaluation: the windows that it sees are gathered
+and multiplied, as no convolution is fast with a kernel of 7x7x512x4096 and few places.
 """
 
 import dataclasses
@@ -52,14 +53,16 @@ class FullyConnected(layers.Convolution):
     super().__init__(name, side, inputs, outputs, initializer, seed, padding="VALID", bias=bias)
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
-    """Returns [N, H - side + 1, W - side + 1, outputs] for [N, H, W, inputs].
-
-    The matrix product serves only maps whose size is known when the function is traced.
-    """
+    """Returns [N, H - side + 1, W - side + 1, outputs] for [N, H, W, inputs]."""
     side, _, inputs, outputs = self.weights.shape
+    rows, columns = (
+      (known or found) - side + 1
+      for known, found in zip(maps.shape[1:3], tf.unstack(tf.shape(maps)[1:3]), strict=True)
+    )
     if maps.shape[1:3] != (side, side):
-      return super().__call__(maps)
+      shifts = [(y, x) for y in range(side) for x in range(side)]
+      maps = tf.concat([maps[:, y : y + rows, x : x + columns] for y, x in shifts], axis=-1)
     weights = tf.reshape(tf.cast(self.weights, maps.dtype), (side * side * inputs, outputs))
     product = tf.reshape(maps, (-1, side * side * inputs)) @ weights
     product = tf.nn.bias_add(product, tf.cast(self.biases, maps.dtype))
-    return tf.reshape(product, (-1, 1, 1, outputs))
+    return tf.reshape(product, (-1, rows, columns, outputs))
