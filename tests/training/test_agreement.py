@@ -30,7 +30,7 @@ def ask():
 def test_processes_with_different_data_are_all_refused_and_named(ask):
   """M5."""
   found = ask(lambda end, data: agreement.require(end, flags="a", data=data), "d", "e", "d")
-  told = "worker 1 (b:1) and worker 0 (a:1) have different data; give all of them the same flags, da"
+  told = "worker 1 (b:1) and worker 0 (a:1) have different data; give all of them the same flags, "
   for error in found:
     assert isinstance(error, errors.UsageError)
     assert str(error).startswith(told)
