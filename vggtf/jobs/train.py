@@ -96,7 +96,7 @@ def run(
     weights: whose validation error is measured: "raw", or "ema" for the averages.
     report_magnitudes: whether activations and gradients are measured before the first step.
     step_deadline: seconds that a step may take; the process ends when a block of steps takes longer
-      than its steps together. The first block, which compiles, has 10 minutes more. None is any time.
+      than its steps together; the first, which compiles, has 10 minutes more. None is any time.
     watch: what TensorBoard shows beside the curves.
     profile_steps: which steps TensorFlow's profiler records, such as "100:110"; the flag's.
 
