@@ -226,13 +226,15 @@ class _Features:
     return getattr(found, kind).value
 
   def one(self, key: str, kind: str):
-    found = self.values(key, kind)
-    if len(found) != 1:
-      raise errors.IntegrityError(
-        f"{self._where}: record has {len(found)} values under the key {key!r}, expected 1; convert "
-        "the data again with data_tools.convert"
-      )
-    return found[0]
+    found = self._features.get(key)
+    values = getattr(found, kind).value if found is not None else ()
+    if len(values) == 1:
+      return values[0]
+    count = len(self.values(key, kind))
+    raise errors.IntegrityError(
+      f"{self._where}: record has {count} values under the key {key!r}, expected 1; convert the "
+      "data again with data_tools.convert"
+    )
 
   def text(self, key: str) -> str:
     return self.one(key, "bytes_list").decode(errors="replace")
