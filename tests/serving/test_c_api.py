@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.export import nets
+from vggtf.export import saved_model
 
 INVALID_ARGUMENT = 3
 SOURCE = pathlib.Path(__file__).with_name("classify.c")
@@ -42,8 +43,14 @@ def tensor_names(folder):
   return [signature.inputs["images"].name, *outputs]
 
 
-def test_a_program_in_c_gets_the_same_answers(program, tmp_path):
+@pytest.mark.parametrize("form", ["variables", pytest.param("frozen", marks=pytest.mark.slow)])
+def test_a_program_in_c_gets_the_same_answers(program, form, tmp_path):
   predictor, folder = nets.exported_dense()
+  if form != "variables":
+    path = saved_model.export(
+      tmp_path, predictor.model, predictor, nets.LABELS, version=1, form=form
+    )
+    folder = pathlib.Path(path)
   files = nets.encoded()
   requests = [files[0], b"", files[2], b"no picture", files[1][:-200], files[4]]
   paths = [tmp_path / str(number) for number in range(len(requests))]

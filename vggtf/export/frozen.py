@@ -1,7 +1,7 @@
 """A SavedModel whose weights are constants of its graph, for tools that know no variables.
 
-The signatures share the constants, which are stored once; TensorFlow's own function for this makes
-a copy for each. A graph is a protobuf message, of 2 GB at most.
+They are for one signature: TensorFlow copies a graph's constants several times for each that it
+loads (docs/serving.md). A graph is a protobuf message, of 2 GB at most.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from vggtf import errors
 
+SIGNATURE = "serving_default"
 _LARGE = 1024  # elements; a smaller constant is no weight, or is not worth a cast
 _MOST_BYTES = 2**31 - 1
 
@@ -42,9 +43,9 @@ def freeze(folder: Path, storage: tf.DType) -> None:
   path = folder / "saved_model.pb"
   saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
   (meta,) = saved.meta_graphs
-  for name in [name for name in meta.signature_def if name.startswith("__")]:
+  for name in meta.signature_def.keys() - {SIGNATURE}:
     del meta.signature_def[name]  # how a graph is initialised; nothing is left to be
-  meta.graph_def.CopyFrom(_replace_variables(folder, meta.signature_def))
+  meta.graph_def.CopyFrom(_replace_variables(folder, meta.signature_def[SIGNATURE]))
   if storage != tf.float32:
     _store_as(meta.graph_def, storage)
   for field in ("saver_def", "collection_def", "object_graph_def", "asset_file_def"):
@@ -59,14 +60,10 @@ def freeze(folder: Path, storage: tf.DType) -> None:
 
 
 def _replace_variables(
-  folder: Path, signatures: Mapping[str, meta_graph_pb2.SignatureDef]
+  folder: Path, signature: meta_graph_pb2.SignatureDef
 ) -> tf.compat.v1.GraphDef:
   """Returns what the answers of a SavedModel are computed from, with constants for variables."""
-  answers = {
-    info.name.partition(":")[0]
-    for signature in signatures.values()
-    for info in signature.outputs.values()
-  }
+  answers = {info.name.partition(":")[0] for info in signature.outputs.values()}
   with _quiet(), tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
     tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
     texts = [

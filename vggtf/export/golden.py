@@ -48,25 +48,20 @@ def record(
   classes = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP].astype(np.int32)
   names = np.array(labels, object)[classes]
   answer = {"probabilities": probabilities, "classes": classes, "labels": names}
-  found = [
-    _log_predict(predictor.name, "serving_default", np.array(files, object), answer),
-    _log_predict(
-      predictor.name,
-      "images",
-      decoded[0][tf.newaxis].numpy(),
-      {name: values[:1] for name, values in answer.items()},
-    ),
-    _log_classify(predictor.name, files, names, np.take_along_axis(probabilities, classes, axis=1)),
-    _log_predict(
-      predictor.name,
-      "score_map",
-      np.array(files[:1], object),
-      {"posteriors": tf.nn.softmax(model.score_map(rescaled[0][tf.newaxis])).numpy()},
-    ),
-  ]
+  name, given = predictor.name, np.array(files, object)
+  found = [_log_predict(name, "serving_default", given, answer)]
+  if "images" in signatures:
+    first = {output: values[:1] for output, values in answer.items()}
+    found.append(_log_predict(name, "images", decoded[0][tf.newaxis].numpy(), first))
+  if "classify" in signatures:
+    scores = np.take_along_axis(probabilities, classes, axis=1)
+    found.append(_log_classify(name, files, names, scores))
+  if "score_map" in signatures:
+    posteriors = tf.nn.softmax(model.score_map(rescaled[0][tf.newaxis])).numpy()
+    found.append(_log_predict(name, "score_map", given[:1], {"posteriors": posteriors}))
   if "features" in signatures:
-    features = {"features": model(crops).features.numpy()}
-    found.append(_log_predict(predictor.name, "features", np.array(files, object), features))
+    features = model(crops).features.numpy()
+    found.append(_log_predict(name, "features", given, {"features": features}))
   return found
 
 

@@ -72,6 +72,8 @@ def export(
   with publication.beside(folder) as aside:
     served = Served(model, predictor, labels, limits)
     signatures = served.signatures()
+    if storage:
+      signatures = {frozen.SIGNATURE: signatures[frozen.SIGNATURE]}
     exact = golden.record(model, predictor, labels, signatures)
     if storage == tf.bfloat16:
       frozen.round_weights(served.weights, storage)
@@ -100,8 +102,13 @@ def _save(folder: Path, served: Served, signatures: Mapping[str, Callable]) -> N
   with tempfile.TemporaryDirectory() as scratch:
     served.attach_vocabulary(Path(scratch) / "labels.txt")
     tf.saved_model.save(served, str(folder), signatures=signatures)
-  # TensorFlow 2 calls every signature a prediction; servers look at this name before they classify.
+  if "classify" in signatures:
+    _rename_method(folder, "classify", _CLASSIFY)
+
+
+def _rename_method(folder: Path, signature: str, method: str) -> None:
+  """Tells servers what a signature is for; TensorFlow 2 calls every one a prediction."""
   updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
-  updater.replace_method_name("classify", _CLASSIFY)
+  updater.replace_method_name(signature, method)
   updater.save()
   (folder / "fingerprint.pb").unlink()  # of the file before that; SHA256SUMS takes its place
