@@ -116,7 +116,8 @@ class Step:
       elif len(shape) < 2:
         values.append(np.zeros(shape, dtype))
       else:
-        noise = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        # So that the net's signal fades rather than grows, and noise is no reason to diverge.
+        noise = random.standard_normal(shape) * np.sqrt(1 / np.prod(shape[:-1]))
         values.append(noise.astype(dtype))
     self.set(values)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.training import parts
 from vggtf import errors
-from vggtf.training import lowering, tpu_compiler
+from vggtf.training import lowering, program, tpu_compiler
 
 
 def test_without_the_extra_it_is_named(monkeypatch):
@@ -60,8 +60,10 @@ def test_a_step_is_compiled_for_eight_devices(chips):
   gradients = 4 * sum(one.shape.num_elements() for one in parts.net().trainable_variables)
   assert 1 <= compiled.sums <= 3  # packed: there are 40 variables
   assert gradients < compiled.sum_bytes < 1.1 * gradients
-  assert compiled.hbm_bytes > compiled.temporary_bytes > 0
-  assert compiled.hbm_bytes > compiled.code_bytes > 0
+  given = program.Program(lowered.hlo).argument_bytes()
+  # So small a step keeps its temporaries on the chip.
+  assert compiled.hbm_bytes >= given + compiled.code_bytes + compiled.temporary_bytes
+  assert compiled.code_bytes > 0
   assert compiled.floating_point_operations > 1e6
   assert 1e-6 < compiled.seconds < 1
 
