@@ -71,9 +71,7 @@ def test_a_run_is_named_after_its_folder(tmp_path, monkeypatch):
 
 
 def results(step, text="dense"):
-  return results_file.lines(
-    "evaluate", "run-1", step, text, {"top1_error": metrics.Mean(3.0, 8.0)}
-  )
+  return results_file.lines("evaluate", "run-1", step, text, {"top1_error": metrics.Mean(3.0, 8.0)})
 
 
 def test_a_result_says_what_was_measured_where():
