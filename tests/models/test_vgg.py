@@ -279,7 +279,7 @@ def test_checkpoint_restores_by_name(tmp_path):
     ({"head": "boxes"}, "'class_boxes'"),
     ({"lrn_form": "torch"}, "'caffe'"),
     ({"pool_rounding": "up"}, "'ceil'"),
-    ({"compute_dtype": "float16"}, "bfloat16"),
+    ({"compute_dtype": "float64"}, "bfloat16"),
     ({"dropout": 1.0}, "[0, 1)"),
     ({"width": 0.0}, "positive"),
     ({"mean_rgb": (1.0,)}, "R, G, B"),
