@@ -23,7 +23,7 @@ import sys
 import rich.console
 import rich.table
 
-NAMES = ("checkpoint", "convert", "input", "memory", "predictors", "scaling", "step")
+NAMES = ("checkpoint", "convert", "input", "memory", "predictors", "scaling", "serving", "step")
 OUTPUT = pathlib.Path(__file__).parents[1] / "build" / "benchmarks"
 PACKAGES = ("tensorflow", "torch", "numpy", "apache-beam", "pillow", "simplejpeg")
 # Of the environment and of the processor's flags, what decides how fast a convolution can be.
