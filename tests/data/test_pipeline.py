@@ -159,6 +159,12 @@ def test_a_batch_larger_than_the_set_is_refused(data_set, size):
     make_feed(data_set, batch_size=size)
 
 
+def test_padding_that_no_mirrored_crop_fills_is_refused(data_set):
+  view = functools.partial(jittered_view, padding=24)
+  with pytest.raises(errors.UsageError, match="padding = 24: expected less than 24, the side"):
+    make_feed(data_set, view)
+
+
 def test_the_whole_set_may_be_one_batch(data_set):
   assert len(set(ids(take(make_feed(data_set, batch_size=48), 1)))) == 48
 

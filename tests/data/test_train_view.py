@@ -53,6 +53,24 @@ def test_crops_reach_every_position_of_the_picture_evenly_and_none_outside():
         np.testing.assert_array_equal(crop, whole[top : top + 28, left : left + 28])
 
 
+@pytest.mark.parametrize("side", [28, 32])
+def test_padded_crops_are_those_of_numpys_mirrored_picture_evenly(side):
+  view = train_view.TrainView(STATISTICS, 32, 32, padding=4, flip=False)
+  encoded = position_picture(32, 40)
+  padded = np.pad(pixels.decode_stored(encoded), [(4, 4), (4, 4), (0, 0)], "reflect")
+  rows, columns = 41 - side, 49 - side
+  for at in range(columns):
+    row = at % rows
+    numbers = uniform(row=(row + 0.5) / rows, column=(at + 0.5) / columns)
+    crop = cut(view, encoded, (32, 40), 32, numbers, side)
+    np.testing.assert_array_equal(crop, padded[row : row + side, at : at + side])
+
+
+def test_padding_of_less_than_nothing_is_refused():
+  with pytest.raises(errors.UsageError, match="padding = -1: expected 0 or more pixels"):
+    train_view.TrainView(STATISTICS, 32, 32, padding=-1)
+
+
 def test_the_largest_numbers_stay_in_the_picture():
   view = train_view.TrainView(STATISTICS, 32, 64, flip=False)
   encoded = position_picture(32, 41)

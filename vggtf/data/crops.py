@@ -21,19 +21,27 @@ class Crop(NamedTuple):
   ratio: float32 [N, 2], of the rescaled picture's sides to the stored one's; 1 where it is stored
     at this scale, and the window is the crop.
   offset: float32 [N, 2], from the crop's corner to the window's, in rescaled pixels.
+  beyond: int32 [N, 2], by how much the crop lies farther down and right than the picture has room
+    for; less than 0 for up and left.
   """
 
   window: tf.Tensor
   ratio: tf.Tensor
   offset: tf.Tensor
+  beyond: tf.Tensor
 
 
 SPEC = Crop(
-  tf.TensorSpec([4], tf.int32), tf.TensorSpec([2], tf.float32), tf.TensorSpec([2], tf.float32)
+  tf.TensorSpec([4], tf.int32),
+  tf.TensorSpec([2], tf.float32),
+  tf.TensorSpec([2], tf.float32),
+  tf.TensorSpec([2], tf.int32),
 )
 
 
-def locate(size: np.ndarray, scale: np.ndarray, corner: np.ndarray, side: int) -> Crop:
+def locate(
+  size: np.ndarray, scale: np.ndarray, corner: np.ndarray, side: int, padding: int = 0
+) -> Crop:
   """Returns where crops of `side` pixels lie, as numpy arrays.
 
   Args:
@@ -41,9 +49,12 @@ def locate(size: np.ndarray, scale: np.ndarray, corner: np.ndarray, side: int) -
     scale: int64 [N], the smallest side that each is rescaled to; at least `side`.
     corner: float32 [N, 2] in [0, 1): where the crop lies between the top left and bottom right.
     side: of the crops, pixels.
+    padding: how far crops may reach beyond the rescaled picture, pixels.
   """
   rescaled = schema.scaled_side(size, size.min(axis=1, keepdims=True), scale[:, np.newaxis])
-  start = (corner * (rescaled - side + 1).astype(np.float32)).astype(np.int64)
+  room = rescaled - side
+  drawn = (corner * (room + 2 * padding + 1).astype(np.float32)).astype(np.int64) - padding
+  start = np.clip(drawn, 0, room)
   ratio = rescaled.astype(np.float32) / size.astype(np.float32)
   margin = 1 + images.KERNEL_RADIUS * np.maximum(1, 1 / ratio)
   first = np.maximum(np.floor(start / ratio - margin).astype(np.int64), 0)
@@ -51,11 +62,12 @@ def locate(size: np.ndarray, scale: np.ndarray, corner: np.ndarray, side: int) -
   stored = (rescaled == size).all(axis=1, keepdims=True)
   first, end = np.where(stored, start, first), np.where(stored, start + side, end)
   window = np.concatenate([first, end - first], axis=1).astype(np.int32)
-  return Crop(window, ratio, first.astype(np.float32) * ratio - start.astype(np.float32))
+  offset = first.astype(np.float32) * ratio - start.astype(np.float32)
+  return Crop(window, ratio, offset, (drawn - start).astype(np.int32))
 
 
-def decode(encoded: tf.Tensor, crop: Crop, side: int) -> tf.Tensor:
-  """Returns uint8 [side, side, 3], the crop of a JPEG.
+def decode(encoded: tf.Tensor, crop: Crop, side: int, padding: int = 0) -> tf.Tensor:
+  """Returns uint8 [side, side, 3], the crop of a JPEG, mirrored at the edges that it reaches beyond.
 
   Of halved chroma (originals; the converter writes 4:4:4), the outermost columns of a crop at the
   stored scale have their colour from inside the window alone.
@@ -64,7 +76,11 @@ def decode(encoded: tf.Tensor, crop: Crop, side: int) -> tf.Tensor:
   pixels = tf.cond(
     tf.reduce_all(tf.equal(crop.ratio, 1)), lambda: pixels, lambda: _resample(pixels, crop, side)
   )
-  return tf.ensure_shape(pixels, [side, side, 3])
+  pixels = tf.ensure_shape(pixels, [side, side, 3])
+  if not padding:
+    return pixels
+  pixels = tf.pad(pixels, [[padding, padding], [padding, padding], [0, 0]], "REFLECT")
+  return tf.slice(pixels, tf.concat([crop.beyond + padding, [0]], 0), [side, side, 3])
 
 
 def decode_window(encoded: tf.Tensor, crop: Crop) -> tf.Tensor:

@@ -66,6 +66,10 @@ class TrainingFeed:
         f"crops of {side} pixels do not fit into images of smallest side {view.scale_min}: raise "
         "TrainView.scale_min or lower the model's input_size"
       )
+    if view.padding >= side:
+      raise errors.UsageError(
+        f"TrainView.padding = {view.padding}: expected less than {side}, the side of the crops"
+      )
     self.records, self.batch_size = records, batch_size
     self.view, self.side, self._seed = view, side, seed
     self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()

@@ -72,6 +72,8 @@ class TrainView:
     statistics: of the training set.
     scale_min: smallest S, pixels; equal to `scale_max` for training at a fixed scale.
     scale_max: largest S.
+    padding: pixels that crops may reach beyond the picture at S, which is mirrored there; 0 in the
+      paper. For small pictures, whose crops have no other room to move in.
     flip: whether half of the crops are mirrored. Not for digits.
     colour_shift: makes a `ColourShift` from the set's eigenvalues and eigenvectors; None for none.
   """
@@ -81,6 +83,7 @@ class TrainView:
     statistics: manifest.Statistics,
     scale_min: int = 256,
     scale_max: int = 256,
+    padding: int = 0,
     flip: bool = True,
     colour_shift: Callable[..., ColourShift] | None = None,
   ):
@@ -88,7 +91,9 @@ class TrainView:
       raise errors.UsageError(
         f"TrainView.scale_min = {scale_min}, scale_max = {scale_max}: expected 0 < min <= max"
       )
-    self.scale_min, self.scale_max = scale_min, scale_max
+    if padding < 0:
+      raise errors.UsageError(f"TrainView.padding = {padding}: expected 0 or more pixels")
+    self.scale_min, self.scale_max, self.padding = scale_min, scale_max, padding
     self._flip = flip
     self._colour_shift = colour_shift and colour_shift(
       statistics.eigenvalues, statistics.eigenvectors
@@ -108,7 +113,7 @@ class TrainView:
       uniform: float32 [N, DRAWS], their uniform numbers.
       side: of the crops, pixels.
     """
-    crop = crops.locate(size, scale, uniform[:, _CORNER], side)
+    crop = crops.locate(size, scale, uniform[:, _CORNER], side, self.padding)
     mirrored = (uniform[:, _FLIP] < 0.5) & self._flip
     if self._colour_shift:
       return View(crop, mirrored, self._colour_shift(uniform[:, _COLOUR]))
@@ -116,7 +121,7 @@ class TrainView:
 
   def show(self, encoded: tf.Tensor, view: View, side: int) -> tf.Tensor:
     """Returns uint8 [side, side, 3], what is seen of a JPEG."""
-    image = crops.decode(encoded, view.crop, side)
+    image = crops.decode(encoded, view.crop, side, self.padding)
     if self._flip:
       image = tf.cond(view.mirrored, lambda: images.flip(image), lambda: image)
     if self._colour_shift:
