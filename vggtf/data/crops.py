@@ -67,7 +67,7 @@ def locate(
 
 
 def decode(encoded: tf.Tensor, crop: Crop, side: int, padding: int = 0) -> tf.Tensor:
-  """Returns uint8 [side, side, 3], the crop of a JPEG, mirrored at the edges that it reaches beyond.
+  """Returns uint8 [side, side, 3], the crop of a JPEG, mirrored beyond the edges of its picture.
 
   Of halved chroma (originals; the converter writes 4:4:4), the outermost columns of a crop at the
   stored scale have their colour from inside the window alone.
