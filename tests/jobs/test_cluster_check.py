@@ -148,6 +148,7 @@ def test_without_tf_config(monkeypatch):
 
 
 def test_a_public_address_is_warned_of(monkeypatch, caplog):
+  """M11."""
   text = config([1, 2]).replace("127.0.0.1:2", "8.8.8.8:2")
   monkeypatch.setenv("TF_CONFIG", text)
   monkeypatch.setattr(greeting, "listening", lambda found: 1 / 0)  # the network stays unused

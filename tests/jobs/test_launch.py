@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import pytest
@@ -218,39 +219,29 @@ def test_the_command_line_reaches_the_workers(tmp_path):
   assert error == "vggtf: ERROR 2: --job=launch needs --workers\n"
 
 
-def start_training(folder, data_dir) -> subprocess.Popen:
-  """Starts the command line that a user would type, for a small net."""
-  params = {
-    "vgg.VGG.width": 0.05,
-    "TrainingFeed.batch_size": 8,
-    "train.run.steps": 30,
-    "train.run.evaluate_every": 10,
-    "train.run.checkpoint_every": 2,
-    "train.run.log_every": 1,
-  }
+def start_training(folder, data_dir, gin_file: str, **params) -> subprocess.Popen:
+  """Starts the command line that a user would type."""
   return commands.start(
     "vggtf.main",
     "--job=launch",
     "--workers=2",
-    "--gin_file=gin/quickstart.gin",
+    f"--gin_file={gin_file}",
     "--gin_file=gin/with/multi_worker.gin",
-    *(f"--gin_param={name} = {value}" for name, value in params.items()),
+    *(f"--gin_param={name.replace('__', '.')} = {value}" for name, value in params.items()),
     f"--data_dir={data_dir}",
     f"--workdir={folder}",
     cwd=commands.ROOT,
   )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_kill_of_a_worker_is_mended_and_changes_no_bit(tmp_path):
-  """P1, by the command line."""
-  data_dir = samples.digits_like(tmp_path / "data")
-  whole = start_training(tmp_path / "whole", data_dir)
+def train_with_a_kill(folder, data_dir, kill_at: int, steps: int, *arguments, **params) -> None:
+  """Trains twice, once with a kill -9 of worker 1, and compares all bits that were saved last."""
+  params = {"train__run__steps": steps, **params}
+  whole = start_training(folder / "whole", data_dir, *arguments, **params)
   _, error = whole.communicate()
   assert whole.returncode == 0, error
-  killed = start_training(tmp_path / "killed", data_dir)
-  lines, step = [], re.compile(r"\[worker 1\] .* step 15 of 30: ")
+  killed = start_training(folder / "killed", data_dir, *arguments, **params)
+  lines, step = [], re.compile(rf"\[worker 1\] .* step {kill_at} of {steps}: ")
   for line in killed.stderr:
     lines.append(line)
     if step.match(line) and len(list(filter(step.match, lines))) == 1:  # it comes by there again
@@ -262,5 +253,37 @@ def test_a_kill_of_a_worker_is_mended_and_changes_no_bit(tmp_path):
   assert "was lost; its own log says why; start all of them again" in told
   assert "all workers are started again, 1 of 3 times" in told
   workers = ("", "workers/1")
-  found = [runs.saved(tmp_path / run / at, 30) for run in ("whole", "killed") for at in workers]
+  found = [runs.saved(folder / run / at, steps) for run in ("whole", "killed") for at in workers]
   assert found == [found[0]] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_kill_of_a_worker_is_mended_and_changes_no_bit(tmp_path):
+  """P1, by the command line; M9: each worker keeps its own checkpoints, and they are alike."""
+  data_dir = samples.digits_like(tmp_path / "data")
+  params = {
+    "vgg__VGG__width": 0.05,
+    "TrainingFeed__batch_size": 8,
+    "train__run__evaluate_every": 10,
+    "train__run__checkpoint_every": 2,
+    "train__run__log_every": 1,
+  }
+  train_with_a_kill(tmp_path, data_dir, 15, 30, "gin/quickstart.gin", **params)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_kill_in_training_on_cifar_10_changes_no_bit(shared_data, tmp_path):
+  with tarfile.open(shared_data / "cifar10.tar.gz") as archive:
+    archive.extractall(tmp_path, filter="data")
+  pictures = tmp_path / "cifar10"
+  (pictures / "test").rename(pictures / "validation")
+  flags = ("--source=folder", f"--input={pictures}", "--scales=32,36", "--shards=train=4")
+  commands.run("data_tools.convert", *flags, f"--output={tmp_path / 'data'}")
+  params = {
+    "train__run__evaluate_every": 100,
+    "train__run__checkpoint_every": 20,
+    "train__run__log_every": 10,
+  }
+  train_with_a_kill(tmp_path, tmp_path / "data", 50, 80, "gin/cifar10_vgg16.gin", **params)

@@ -97,6 +97,7 @@ def test_the_environment_s_is_read(monkeypatch):
   ],
 )
 def test_what_is_wrong_is_told(text, told):
+  """M1."""
   with pytest.raises(errors.UsageError, match=f"^TF_CONFIG: .*{told}") as refused:
     cluster.read({"TF_CONFIG": text})
   assert "\n" not in str(refused.value)
@@ -109,6 +110,7 @@ def test_long_text_is_cut():
 
 
 def test_an_unknown_host_is_named():
+  """M1."""
   found = cluster.parse(config(["localhost:1", "no-such-host.invalid:2222"]))
   with pytest.raises(
     errors.UsageError, match=r"worker 1's host is unknown: given 'no-such-host.invalid' \(.+\)"
@@ -139,6 +141,7 @@ def test_one_address_under_two_names_is_found():
   ],
 )
 def test_a_public_address_is_warned_of(host, public):
+  """M11."""
   warnings = cluster.check_hosts(cluster.parse(config([f"{host}:2222"])))
   assert len(warnings) == public
   if public:
