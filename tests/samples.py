@@ -88,13 +88,18 @@ def write_set(
     },
     shards=shards,
     statistics=moments.summarize(),
-    inputs={split: manifest.Inputs(len(found), 0, "", 0, 0, 0) for split, found in first.items()},
+    inputs={split: _inputs(found) for split, found in first.items()},
     rejected={},
     left_out={},
     refused_boxes={},
   )
   (folder / manifest.NAME).write_text(content.to_json())
   return str(folder)
+
+
+def _inputs(found: Sequence[schema.Record]) -> manifest.Inputs:
+  counts = [len(one.boxes) for one in found]
+  return manifest.Inputs(len(found), 0, "", 0, int(np.count_nonzero(counts)), sum(counts))
 
 
 def digits_like(

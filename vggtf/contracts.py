@@ -21,15 +21,27 @@ class Batch(NamedTuple):
   """One global or per-replica batch.
 
   image: uint8 [N, H, W, 3], RGB (evaluation: whatever nest of images a predictor prepares).
-  label: int32 [N], 0..classes-1 in the order of the manifest.
+  label: int32 [N], 0..classes-1 in the order of the manifest; or Located, where a net learns boxes.
   weight: float32 [N], 1 for an image, 0 for padding.
   id: string [N], the records' `image/id`.
   """
 
   image: Any
-  label: tf.Tensor
+  label: tf.Tensor | Located
   weight: tf.Tensor
   id: tf.Tensor
+
+
+class Located(NamedTuple):
+  """Labels of images whose object is known to lie somewhere.
+
+  label: int32 [N], its class. box: float32 [N, 4], centre x and y, width and height of its box in
+  the frame of the crop that is seen: fractions of the crop's side, from the top left
+  (vggtf/data/boxes.py).
+  """
+
+  label: tf.Tensor
+  box: tf.Tensor
 
 
 class Outputs(NamedTuple):
@@ -102,9 +114,14 @@ class Model(Protocol):
 
 
 class Loss(Protocol):
-  """Returns float32 [N]: the loss of each example, unweighted."""
+  """Returns float32 [N]: the loss of each example, unweighted.
 
-  def __call__(self, outputs: Outputs, labels: tf.Tensor) -> tf.Tensor: ...
+  One of nets that do not classify has also
+    judge(outputs, labels): metric name -> float32 [N], 1 where the net is wrong, else 0; shown in
+      the place of the top-1 and top-5 errors. Names end in "_error".
+  """
+
+  def __call__(self, outputs: Outputs, labels: tf.Tensor | Located) -> tf.Tensor: ...
 
 
 class WeightDecay(Protocol):
@@ -210,11 +227,15 @@ class Answers(NamedTuple):
 
 
 class Measured(NamedTuple):
-  """What an evaluator found of a predictor; means: metric name -> metrics.Mean."""
+  """What an evaluator found of a predictor.
+
+  means: metric name -> metrics.Mean; the first is the error that a run goes by. answers: None where
+  the answers are no classes.
+  """
 
   predictor: Predictor
   means: dict[str, Any]
-  answers: Answers
+  answers: Answers | None
 
 
 class Evaluator(Protocol):
@@ -232,14 +253,20 @@ class Evaluator(Protocol):
   manifest: Any
   split: str
 
-  def __call__(self) -> dict[str, Any]:
-    """Returns metric name -> metrics.Mean."""
+  def __call__(self, worker: int = 0, workers: int = 1) -> dict[str, Any]:
+    """Returns metric name -> metrics.Mean; the first is the error that a run goes by.
 
-  def measure(self, posteriors: bool = False) -> list[Measured]:
+    Where several processes share the images, of those alone whose number modulo `workers` is
+    `worker`. A run in one process gives neither.
+    """
+
+  def measure(self, posteriors: bool = False, worker: int = 0, workers: int = 1) -> list[Measured]:
     """Returns what it found of the predictor's members and, last, of itself.
 
     Args:
       posteriors: whether the whole posteriors of means and of itself are kept.
+      worker: as for a call.
+      workers: as for a call.
     """
 
 

@@ -1,5 +1,6 @@
 """The step against PyTorch in float64, and against itself in other forms."""
 
+import functools
 import math
 import time
 
@@ -10,7 +11,8 @@ import tensorflow as tf
 from tests.models import torch_vgg
 from tests.peers import needs_torch, torch
 from tests.training import parts
-from vggtf import errors
+from vggtf import contracts, errors
+from vggtf.losses import boxes
 from vggtf.optimizers import schedules
 from vggtf.training import step
 
@@ -210,6 +212,32 @@ def test_net_without_classes_is_refused(head):
   ours = parts.build(head=head)
   with pytest.raises(errors.UsageError, match="the net has no classes to train"):
     ours.take(parts.batches(1), 1)
+
+
+def with_boxes(steps):
+  """Returns the iterator of `parts.batches` with a box for each image."""
+  given = parts.arrays(steps)
+  random = np.random.RandomState(4).uniform(0.2, 0.8, (*given.label.shape, 4))
+  labels = contracts.Located(given.label, random.astype(np.float32))
+  return iter(tf.data.Dataset.from_tensor_slices(given._replace(label=labels)))
+
+
+def test_boxes_are_learnt_in_slices_as_at_once():
+  slow = schedules.Steps(boundaries=(2,), initial=1e-6)  # no norm: features are in the hundreds
+  learn = functools.partial(parts.build, loss=boxes.Euclidean(), head="class_boxes", schedule=slow)
+  whole, sliced = learn(), learn(slices=4)
+  expected, found = (one.take(with_boxes(2), 2) for one in (whole, sliced))
+  assert found == pytest.approx(expected, rel=1e-5)
+  assert 0 <= found["localisation_error"] <= 1
+  assert "top1_error" not in found
+  after = parts.values(sliced)
+  for name, value in parts.values(whole).items():
+    np.testing.assert_allclose(after[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_boxes_for_a_loss_of_classes_are_refused():
+  with pytest.raises(errors.UsageError, match=r"TrainingFeed.boxes = True, but Softmax is no loss"):
+    parts.build().take(with_boxes(1), 1)
 
 
 def test_the_time_that_steps_wait_for_their_batches_is_measured():

@@ -8,6 +8,7 @@ record can be named. Decoding and all that is heavy runs in TensorFlow's threads
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from vggtf import contracts, errors, images, manifest, schema
+from vggtf.data import boxes as boxes_
 from vggtf.data import order, reader, shards, train_view
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class TrainingFeed:
     preload: whether the files of all scales that crops are cut from are read once, from end to end,
       before the first step, so that the system keeps them in memory. It pays where they fit into
       it and lie on a disk that seeks or on a network, for the order of training is random.
+    boxes: whether the labels are contracts.Located, with the largest box of the image's class as
+      the crop shows it; images without one are left out (appendix A.1).
   """
 
   def __init__(
@@ -51,6 +55,7 @@ class TrainingFeed:
     split: str = "train",
     max_damaged: int = 0,
     preload: bool = False,
+    boxes: bool = False,
   ):
     records = shards.Shards(data_dir, split)
     if not 0 < batch_size <= records.count:
@@ -73,13 +78,18 @@ class TrainingFeed:
     self.records, self.batch_size = records, batch_size
     self.view, self.side, self._seed = view, side, seed
     self._max_damaged, self._damaged = max_damaged, set[tuple[int, int]]()
-    columns = (*reader.STORED, *tf.nest.flatten(train_view.SPEC))
+    columns = (*reader.STORED, *tf.nest.flatten(train_view.SPEC), *([boxes_.SPEC] * boxes))
     self._reader = reader.Reader(self._read, columns)
     scales = range(view.scale_min, view.scale_max + 1)
     self._nearest = {scale: records.nearest_scale(scale) for scale in scales}
     used = sorted(set(self._nearest.values()))
     for scale in used:
       records.at_scale(scale)  # damage is found now, not hours later
+    self._boxes, self._numbers = None, range(records.count)  # those of the records that are seen
+    if boxes:
+      leave_out = functools.partial(self._count_damage, fate="left out")
+      self._boxes = boxes_.Largest(records, used[0], batch_size, leave_out)
+      self._numbers = self._boxes.numbers
     if preload:
       records.preload(used)
 
@@ -111,7 +121,10 @@ class TrainingFeed:
     def read(first):
       places = first + tf.range(reader.BLOCK, dtype=tf.int64)  # among the images of this part
       row = self._reader(places // part * self.batch_size + worker * part + places % part)
-      return *row[:3], tf.nest.pack_sequence_as(train_view.SPEC, row[3:])
+      encoded, label, id_, *view = row
+      if self._boxes:
+        label = contracts.Located(label, view.pop())
+      return encoded, label, id_, tf.nest.pack_sequence_as(train_view.SPEC, view)
 
     dataset = tf.data.Dataset.range(
       first_step * part, np.iinfo(np.int64).max // workers, reader.BLOCK
@@ -124,44 +137,59 @@ class TrainingFeed:
 
   def damage(self) -> tuple[int, int]:
     """Returns the number of images that were found damaged and replaced, and of the split's."""
-    return len(self._damaged), self.records.count
+    return len(self._damaged), len(self._numbers)
 
   def _read(self, positions: np.ndarray) -> reader.Columns:
-    epochs, numbers = order.records_at(positions, self._seed, self.records.count)
-    epochs, numbers = epochs.tolist(), numbers.tolist()
+    epochs, places = order.records_at(positions, self._seed, len(self._numbers))
+    epochs, places = epochs.tolist(), places.tolist()
     uniform = np.stack(
-      [order.uniform(self._seed, *where) for where in zip(epochs, numbers, strict=True)]
+      [
+        order.uniform(self._seed, epoch, self._numbers[place])
+        for epoch, place in zip(epochs, places, strict=True)
+      ]
     )
     scales = self.view.scales(uniform)
-    pictures = [
-      self._read_sound(number, self._nearest[scale])
-      for number, scale in zip(numbers, scales.tolist(), strict=True)
+    found = [
+      self._read_sound(place, self._nearest[scale])
+      for place, scale in zip(places, scales.tolist(), strict=True)
     ]
+    numbers, pictures = zip(*found, strict=True)
     sizes = np.array([(picture.height, picture.width) for picture in pictures])
     view = self.view.choose(sizes, scales, uniform, self.side)
-    return (*zip(*map(reader.stored, pictures), strict=True), *tf.nest.flatten(view))
+    columns = (*zip(*map(reader.stored, pictures), strict=True), *tf.nest.flatten(view))
+    if not self._boxes:
+      return columns
+    return *columns, boxes_.see(self._boxes.boxes[list(numbers)], sizes, view, self.side)
 
-  def _read_sound(self, number: int, scale: int) -> schema.Picture:
-    if not self._max_damaged:
-      return self.records.read_picture(number, scale)
+  def _read_sound(self, place: int, scale: int) -> tuple[int, schema.Picture]:
+    """Returns a record's number and picture, from its place among those that are seen."""
     while True:
+      number = self._numbers[place]
       try:
         picture = self.records.read_picture(number, scale)
-        _check_decodes(picture)
-        return picture
+        if self._max_damaged:
+          _check_decodes(picture)
+        return number, picture
       except errors.IntegrityError as error:
+        if not self._max_damaged:
+          raise
         self._count_damage((number, scale), error)
-        number = (number + 1) % self.records.count
+        place = (place + 1) % len(self._numbers)
 
-  def _count_damage(self, place: tuple[int, int], error: errors.IntegrityError):
+  def _count_damage(
+    self,
+    place: tuple[int, int],
+    error: errors.IntegrityError,
+    fate: str = "replaced by the next one",
+  ):
     if place in self._damaged:
       return
-    if len(self._damaged) >= min(self._max_damaged, self.records.count - 1):
+    if len(self._damaged) >= min(self._max_damaged, len(self._numbers) - 1):
       raise errors.IntegrityError(
         f"{error}; TrainingFeed.max_damaged = {self._max_damaged} such images were allowed before"
       ) from error
     self._damaged.add(place)
-    _log.warning("damaged image %d, replaced by the next one: %s", len(self._damaged), error)
+    _log.warning("damaged image %d, %s: %s", len(self._damaged), fate, error)
 
   def _see(self, encoded, label, id_, view) -> contracts.Batch:
     image = self.view.show(encoded, view, self.side)

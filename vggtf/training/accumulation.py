@@ -39,10 +39,13 @@ def in_slices(compute: Compute, slices: int, examples: int) -> Compute:
   size = examples // slices
 
   def compute_all(image, label, weight, seed, first_example):
-    batch = [tf.reshape(one, (slices, size, *one.shape[1:])) for one in (image, label, weight)]
+    batch = tf.nest.map_structure(
+      lambda one: tf.reshape(one, (slices, size, *one.shape[1:])), (image, label, weight)
+    )
 
     def take(index):
-      return compute(*(one[index] for one in batch), seed, first_example + index * size)
+      own = tf.nest.map_structure(lambda one: one[index], batch)
+      return compute(*own, seed, first_example + index * size)
 
     def add(index, total):
       return index + 1, tf.nest.map_structure(tf.add, total, take(index))

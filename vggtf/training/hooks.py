@@ -40,7 +40,8 @@ class WarnStuck:
     self._warned = False
 
   def __call__(self, progress: contracts.Progress) -> None:
-    stuck = abs(progress.scalars["loss"] - self._chance) < 0.01 * self._chance
+    classifies = "top1_error" in progress.scalars
+    stuck = classifies and abs(progress.scalars["loss"] - self._chance) < 0.01 * self._chance
     if stuck and progress.step >= self.every and not self._warned:
       self._warned = True
       _log.warning(
@@ -77,14 +78,16 @@ class Console:
     self._last = progress.step
     remaining = datetime.timedelta(seconds=int((self._until - progress.step) * per_step))
     scalars, wait = progress.scalars, f"wait {progress.data_wait:.0%}"
-    loss, error = f"loss {scalars['loss']:.4f}", f"error {scalars['top1_error']:.1%}"
+    name = min(name for name in scalars if name.endswith("_error"))  # top-1, not top-5
+    loss, error = f"loss {scalars['loss']:.4f}", f"{scalars[name]:.1%}"
     if self._bar:
-      text = f"{loss}, {error}, {rate:,.0f} img/s, {wait}"
+      text = f"{loss}, error {error}, {rate:,.0f} img/s, {wait}"
       self._bar.update(self._task, completed=progress.step, description=text)
       if progress.step == self._until:
         self._bar.stop()
     else:
-      text = f"{loss}, top-1 {error}, rate {scalars['learning_rate']:.2g}"
+      name = name.replace("top", "top-").replace("_", " ")
+      text = f"{loss}, {name} {error}, rate {scalars['learning_rate']:.2g}"
       text = f"{text}, {rate:,.0f} img/s, data {wait}"
       _log.info("step %d of %d: %s, ETA %s", progress.step, self._until, text, remaining)
 
@@ -150,7 +153,7 @@ class Evaluate:
     every: steps.
     evaluate: measures; returns metric name -> mean.
     tell: called with the step and the measurements.
-    observe: called with the top-1 error; a plateau schedule's.
+    observe: called with the first of the measurements; a plateau schedule's.
   """
 
   def __init__(
@@ -173,7 +176,7 @@ class Evaluate:
         raise
       self._note(progress.step, failure)
       return
-    error = measured["top1_error"].value
+    error = next(iter(measured.values())).value
     self.error = (progress.step, error)
     if self._observe:
       self._observe(error)

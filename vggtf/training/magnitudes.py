@@ -38,7 +38,11 @@ class Board(Protocol):
 
 
 def measure(
-  net: contracts.Model, loss: contracts.Loss, images: tf.Tensor, labels: tf.Tensor, seed: int = 0
+  net: contracts.Model,
+  loss: contracts.Loss,
+  images: tf.Tensor,
+  labels: tf.Tensor | contracts.Located,
+  seed: int = 0,
 ) -> list[Magnitude]:
   """Returns the magnitudes of the layers that have trained variables, in the order of the net.
 
@@ -46,7 +50,7 @@ def measure(
     net: as it is.
     loss: of each example.
     images: uint8 [N, input_size, input_size, 3].
-    labels: int32 [N].
+    labels: theirs.
     seed: of the dropout masks; activations are measured without them.
   """
   trace = traced_layers.trace(net, batch=len(images))
@@ -91,7 +95,8 @@ def report(
     board: gets a scalar `activation_std/<layer>` and `gradient_rms/<layer>` for each layer.
     most: images that are measured; more tell little more.
   """
-  magnitudes = measure(net, loss, batch.image[:most], batch.label[:most])
+  labels = tf.nest.map_structure(lambda one: one[:most], batch.label)
+  magnitudes = measure(net, loss, batch.image[:most], labels)
   _log.info("magnitudes before the first step:\n%s", text(magnitudes))
   board.scalars({f"activation_std/{m.layer}": m.activation for m in magnitudes}, 0)
   board.scalars({f"gradient_rms/{m.layer}": m.gradient for m in magnitudes}, 0)

@@ -125,9 +125,10 @@ class TrainStep:
 
     Returns:
       Whose scalars are "loss" (mean over images, without weight decay), "weight_decay",
-      "top1_error" and "top5_error" (in training, on the batches as they came), "gradient_norm" (of
-      all gradients together, without weight decay; 0 for a skipped step), "learning_rate" (of the
-      last step); with a loss scale "loss_scale" and "skipped_steps", the share of them.
+      "top1_error" and "top5_error" or what the loss judges (in training, on the batches as they
+      came), "gradient_norm" (of all gradients together, without weight decay; 0 for a skipped
+      step), "learning_rate" (of the last step); with a loss scale "loss_scale" and "skipped_steps",
+      the share of them.
 
     Raises:
       DivergedError: the gradients overflow float16 whatever the loss scale.
@@ -178,7 +179,7 @@ class TrainStep:
   def _replica_step(self, batch: contracts.Batch, asked: tf.Tensor | None) -> dict[str, tf.Tensor]:
     seed = tf.stack([self._seed, tf.cast(self._step, tf.int32)])
     context = tf.distribute.get_replica_context()
-    first_example = context.replica_id_in_sync_group * tf.shape(batch.label)[0]
+    first_example = context.replica_id_in_sync_group * tf.shape(batch.weight)[0]
     gradients, statistics, sums = self._gradients(
       batch.image, batch.label, batch.weight, seed, first_example
     )
@@ -213,10 +214,7 @@ class TrainStep:
     training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
       outputs = self._model(image, training)
-      if outputs.logits is None:
-        raise errors.UsageError(
-          "the net has no classes to train: its head is another than 'classifier'"
-        )
+      _check_head(self._loss, outputs, label)
       losses = self._loss(outputs, label) * weight
       mean = tf.reduce_sum(losses) / self._batch_size
       if self.loss_scale:
@@ -225,13 +223,32 @@ class TrainStep:
     unconnected = tf.UnconnectedGradients.ZERO
     gradients = tape.gradient(mean, self._variables, unconnected_gradients=unconnected)
     self._updated = [variable for variable, _ in training.updates]
+    wrong = getattr(self._loss, "judge", _judge_classes)(outputs, label)
     sums = {
       "loss": tf.reduce_sum(losses),
-      "top1_error": tf.reduce_sum(metrics.top_k_errors(outputs.logits, label, 1) * weight),
-      "top5_error": tf.reduce_sum(metrics.top_k_errors(outputs.logits, label, 5) * weight),
+      **{name: tf.reduce_sum(one * weight) for name, one in wrong.items()},
       "weight": tf.reduce_sum(weight),
     }
     return gradients, [value for _, value in training.updates], sums
+
+
+def _check_head(loss: contracts.Loss, outputs: contracts.Outputs, label) -> None:
+  """Raises UsageError where a loss of classes is given a net or images of another kind."""
+  if hasattr(loss, "judge"):
+    return
+  if outputs.logits is None:
+    raise errors.UsageError(
+      "the net has no classes to train: its head is another than 'classifier'"
+    )
+  if isinstance(label, contracts.Located):
+    raise errors.UsageError(
+      f"TrainingFeed.boxes = True, but {type(loss).__name__} is no loss of boxes: bind "
+      "LOSS = @boxes.Euclidean, as gin/with/boxes.gin does"
+    )
+
+
+def _judge_classes(outputs: contracts.Outputs, label: tf.Tensor) -> dict[str, tf.Tensor]:
+  return {f"top{k}_error": metrics.top_k_errors(outputs.logits, label, k) for k in (1, 5)}
 
 
 def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:
