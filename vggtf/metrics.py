@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -24,6 +25,14 @@ class Mean(NamedTuple):
   @property
   def value(self) -> float:
     return self.total / self.weight if self.weight else math.nan
+
+
+def combine(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Mean]:
+  """Returns the means over all shares of some images, from (total, weight) by name of each."""
+  return {
+    name: Mean(*map(sum, zip(*(share[name] for share in shares), strict=True)))
+    for name in shares[0]
+  }
 
 
 def top_k_errors(scores: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:

@@ -15,7 +15,7 @@ from data_tools import pixels
 from tests import samples
 from tests.evaluators.eye import CLASSES, Eye
 from tests.predictors import nets
-from vggtf import errors, manifest
+from vggtf import errors, manifest, metrics
 from vggtf.data import reader, shards
 from vggtf.evaluators import classification
 from vggtf.predictors import centre, dense, mean, multi_crop, multi_scale
@@ -165,6 +165,27 @@ def test_each_image_counts_once_whatever_the_tail(tmp_path, count, predictor):
   assert measured.answers.label.tolist() == [number % CLASSES for number in range(count)]
 
 
+@pytest.mark.parametrize(
+  ("workers", "batch_size", "predictor"),
+  [(2, 7, "centre"), (3, 15, "dense"), (4, 1, "centre"), (46, 64, "dense")],
+)
+def test_each_image_counts_once_whoever_looks(data_dir, workers, batch_size, predictor):
+  """P10: shares of unequal length, and one without an image."""
+  places = (0, 0, 1, 4, 5, 0, 6)
+  shared = evaluator(data_dir, Eye(places), batch_size, PREDICTORS[predictor])
+  expected = shared()
+  stored = shards.Shards(data_dir, "validation")
+  means = []
+  for worker in {0, 1, workers - 1} if workers > COUNT else range(workers):
+    (found,) = shared.measure(worker=worker, workers=workers)
+    numbers = range(worker, COUNT, workers)
+    assert found.answers.id.tolist() == sorted(stored.read(n, 32).id.encode() for n in numbers)
+    assert found.means["top1_error"].weight == len(numbers)
+    means.append(found.means)
+  if workers <= COUNT:
+    assert metrics.combine(means) == expected
+
+
 def test_answers_are_those_of_each_image_alone(data_dir):
   net = nets.build()
   many = evaluator(data_dir, net, 16, scales).measure(posteriors=True)
@@ -191,7 +212,7 @@ def test_each_scale_is_made_from_the_stored_one_that_suffices(tmp_path):
   folder = samples.digits_like(tmp_path, (32, 40), train=7, validation=5, classes=CLASSES)
   stored = shards.Shards(folder, "validation")
   seen = evaluator(folder, Eye(), 1, scales)
-  for batch in seen._batches.as_numpy_iterator():
+  for batch in seen._feed.batches().as_numpy_iterator():
     number = [stored.read(n, 32).id.encode() for n in range(5)].index(batch.id[0])
     for scale in (32, 40):
       record = stored.read(number, scale)
@@ -203,7 +224,7 @@ def test_each_scale_is_made_from_the_stored_one_that_suffices(tmp_path):
 def test_larger_images_make_smaller_batches(tmp_path):
   folder = samples.digits_like(tmp_path, (32, 64), train=7, validation=48, classes=CLASSES)
   measure = evaluator(folder, Eye(), 8, lambda net: dense.Dense(net, 64))
-  for batch in measure._batches.as_numpy_iterator():
+  for batch in measure._feed.batches().as_numpy_iterator():
     count, height, width, _ = batch.image.shape
     assert count == 1 or count * height * width <= 8 * 32 * 32
     assert batch.weight.tolist() == [1.0] * count
@@ -217,7 +238,7 @@ def test_originals_are_read_where_it_is_asked_for(tmp_path):
   assert measure.protocol == "dense Q=32, mean of scores, flip, original files"
   stored = shards.Shards(folder, "validation")
   originals = {r.id.encode(): r for r in (stored.read(n, 0) for n in range(9))}
-  for batch in measure._batches.as_numpy_iterator():
+  for batch in measure._feed.batches().as_numpy_iterator():
     for id_, image in zip(batch.id, batch.image, strict=True):
       rgb = pixels.decode_stored(originals[id_].encoded)
       apart = pixels.rescale(rgb, 32).astype(int) - image

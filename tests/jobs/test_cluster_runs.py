@@ -17,7 +17,8 @@ import pytest
 
 from tests import commands, samples
 from tests.jobs import cluster_worker, runs
-from vggtf import errors
+from vggtf import errors, workdir
+from vggtf.jobs import evaluate
 from vggtf.training import meeting, strategy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -107,8 +108,13 @@ def finish(folder, data_dir) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_dir):
-  return finish(tmp_path_factory.mktemp("undisturbed"), data_dir)
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, data_dir):
+  return finish(folder, data_dir)
 
 
 def check_images(folder) -> None:
@@ -146,6 +152,20 @@ def test_kills_at_any_moment_change_no_bit_and_no_image(tmp_path, data_dir, undi
       assert any("going on from the beginning" in line for line in both[0].lines)
   assert finish(tmp_path, data_dir) == undisturbed
   check_images(tmp_path)
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_validation_that_workers_share_is_that_of_one_process(folder):
+  """P10: 9 and 8 of 17 images."""
+  both = [workdir.Workdir(str(folder / f"worker-{at}")) for at in range(2)]
+  lines = both[0].read_results()
+  assert lines == [{**line, "run": "worker-0"} for line in both[1].read_results()]
+  assert {line["count"] for line in lines} == {17}
+  evaluate.run(str(both[0].path), runs.MODEL, runs.VALIDATOR)
+  measured = ("step", "protocol", "metric", "value", "count")
+  shared, alone = ([line[name] for name in measured] for line in both[0].read_results()[-4::2])
+  print(f"shared by two {shared}, in one process {alone}")
+  assert shared == alone
 
 
 @pytest.mark.parametrize("stop_in", ["beginning", "evaluation", "save", None])

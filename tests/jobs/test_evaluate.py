@@ -2,14 +2,18 @@
 
 import functools
 import hashlib
+import json
 import math
+import os
+import shutil
 import signal
+import socket
 
 import gin
 import numpy as np
 import pytest
 
-from tests import commands, samples
+from tests import commands, processes, samples
 from tests.jobs import runs
 from vggtf import config, errors, workdir
 from vggtf.data import shards
@@ -17,6 +21,7 @@ from vggtf.evaluators import classification
 from vggtf.jobs import evaluate, train
 from vggtf.predictors import dense, multi_scale
 from vggtf.reports import answers, fusion, tables
+from vggtf.training import peers
 
 SCALES = functools.partial(multi_scale.MultiScale, predictor=dense.Dense)
 DENSE = functools.partial(dense.Dense, scale=32)
@@ -96,10 +101,52 @@ def test_what_was_measured_need_not_be_repeated(drawn, capsys):
   assert len(set(numbers)) == len(lines)  # the same numbers every time
 
 
+@pytest.mark.parametrize(("count", "predictor"), [(2, DENSE), (3, runs.CENTRE)])
+def test_processes_that_share_the_images_find_what_one_does(drawn, capsys, count, predictor):
+  """P10: 17 images in batches of 4 for one, of 5 and of 3 for those that share them."""
+
+  def run(together, batch_size):
+    evaluator = functools.partial(
+      classification.Classification, predictor=predictor, batch_size=batch_size
+    )
+    again = {"posteriors": True, "processes": lambda: together}
+    evaluate.run(str(drawn.path), runs.MODEL, evaluator, **again)
+
+  run(peers.Peers(), 4)
+  alone, printed = drawn.read_results(), capsys.readouterr().out
+  (folder,) = (drawn.path / answers.FOLDER).iterdir()
+  expected = answers.load(folder / answers.NAME)
+  with processes.joined(count) as ask:
+    assert ask(run, *(5, 3, 3)[:count]) == [None] * count
+  assert capsys.readouterr().out == printed
+  assert drawn.read_results() == alone + alone
+  found = answers.load(folder / answers.NAME)
+  assert len(found.answers.id) == 17
+  for name in ("id", "label", "classes"):
+    np.testing.assert_array_equal(getattr(found.answers, name), getattr(expected.answers, name))
+  np.testing.assert_allclose(found.answers.posteriors, expected.answers.posteriors, atol=1e-6)
+
+
+def test_processes_that_would_measure_differently_refuse(drawn):
+  """M5."""
+
+  def run(together, scale):
+    predictor = functools.partial(dense.Dense, scale=scale)
+    evaluator = functools.partial(classification.Classification, predictor=predictor)
+    evaluate.run(str(drawn.path), runs.MODEL, evaluator, processes=lambda: together)
+
+  with processes.joined(2) as ask:
+    for error in ask(run, 32, 40):
+      assert isinstance(error, errors.UsageError)
+      assert "worker 1 (b:1) and worker 0 (a:1) have different protocols; give" in str(error)
+  assert drawn.read_results() == []
+
+
 class Short(classification.Classification):
   def __init__(self, *args, **options):
     super().__init__(*args, **options)
-    self._batches = self._batches.take(2)
+    whole = self._batches
+    self._batches = lambda *share: whole(*share).take(2)
 
 
 class Killed(classification.Classification):
@@ -160,6 +207,31 @@ def test_a_killed_evaluation_is_simply_run_again(data_dir, tmp_path):  # E7
   commands.run(*command)
   assert len(first) == 2
   assert run.read_results() == first + first
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_bindings_left")
+def test_two_processes_print_and_write_what_one_does(data_dir, tmp_path):
+  """P10, from the command line; the second has a copy of the run."""
+  run = draw(tmp_path / "run", data_dir, "A")
+  other = workdir.Workdir(shutil.copytree(run.path, tmp_path / "elsewhere" / "run"))
+  flags = ("--gin_file=gin/eval/combined.gin", "--gin_param=Classification.batch_size = 3")
+  expected, _ = commands.run("vggtf.main", "--job=evaluate", f"--workdir={run.path}", *flags)
+  alone = run.read_results()
+  with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as two:
+    places = [f"localhost:{server.getsockname()[1]}" for server in (one, two)]
+  both = []
+  for index, folder in enumerate((run, other)):
+    task = {"cluster": {"worker": places}, "task": {"type": "worker", "index": index}}
+    own = ("--job=evaluate", f"--workdir={folder.path}", "--gin_file=gin/with/shares.gin")
+    environment = os.environ | {"PYTHONPATH": str(commands.ROOT), "TF_CONFIG": json.dumps(task)}
+    both.append(commands.start("vggtf.main", *own, *flags, env=environment))
+  (printed, told), (nothing, other_told) = (process.communicate() for process in both)
+  assert [process.returncode for process in both] == [0, 0], told + other_told
+  print(printed)
+  assert (printed, nothing) == (expected, "")
+  assert run.read_results() == alone + alone
+  assert other.read_results() == []
 
 
 def test_a_run_without_a_checkpoint_is_incomplete(drawn):  # E1

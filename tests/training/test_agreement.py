@@ -1,30 +1,17 @@
 """What processes agree on, three of them in threads of this one."""
 
-import concurrent.futures
-import socket
-
 import pytest
 
+from tests import processes
 from vggtf import errors, metrics
-from vggtf.training import agreement, peers, stopping
-
-NAMES = ("worker 0 (a:1)", "worker 1 (b:1)", "worker 2 (c:1)")
+from vggtf.training import agreement, stopping
 
 
 @pytest.fixture
 def ask():
   """Returns a function that gives each process one of the arguments and returns what they find."""
-  pairs = [socket.socketpair() for _ in NAMES[1:]]
-  first = peers.Peers(NAMES, 0, {at: pair[0] for at, pair in enumerate(pairs, 1)})
-  ends = [first, *(peers.Peers(NAMES, at, {0: pair[1]}) for at, pair in enumerate(pairs, 1))]
-
-  def asked(call, *given) -> list:
-    futures = [pool.submit(call, end, one) for end, one in zip(ends, given, strict=True)]
-    return [future.exception(60) or future.result(60) for future in futures]
-
-  with concurrent.futures.ThreadPoolExecutor(len(ends)) as pool:
+  with processes.joined(3) as asked:
     yield asked
-    list(pool.map(lambda end: end.__exit__(None, None, None), ends))
 
 
 def test_processes_with_different_data_are_all_refused_and_named(ask):
@@ -79,11 +66,14 @@ def measure(end, given):
   return agreement.measurement(end, found)
 
 
-def test_all_go_by_the_measurement_of_the_first(ask):
-  given = [{"top1_error": metrics.Mean(total, 7.0)} for total in (3.0, 4.0, 3.0)]
+def test_all_go_by_what_was_measured_of_all_shares(ask):
+  """P10: the last of them has no image."""
+  given = [{"top1_error": metrics.Mean(*one)} for one in ((3.0, 4.0), (2.0, 3.0), (0.0, 0.0))]
   found = ask(measure, *given)
-  assert found == [{"top1_error": metrics.Mean(3.0, 7.0)}] * 3
-  assert found[1]["top1_error"].value == 3 / 7
+  assert found == [{"top1_error": metrics.Mean(5.0, 7.0)}] * 3
+  assert ask(lambda end, _: agreement.share(end), *given) == [
+    {"worker": at, "workers": 3} for at in range(3)
+  ]
 
 
 def test_a_measurement_that_one_broke_off_stops_all(ask):

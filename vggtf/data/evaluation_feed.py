@@ -46,27 +46,34 @@ class EvaluationFeed:
     self._read_scales = sorted(set(self._stored.values()))
     for scale in self._read_scales:
       records.at_scale(scale)  # damage is found now
-    self._numbers = np.arange(records.count)
-    self._batch_of = np.zeros(records.count, np.int64)
     encoded = tf.TensorSpec([len(self._read_scales)], tf.string)
-    columns = (encoded, *reader.STORED[1:], tf.TensorSpec([], tf.int64))
-    self._reader = reader.Reader(self._read, columns)
+    self._reader = reader.Reader(self._read, (encoded, *reader.STORED[1:]))
 
-  def batches(self) -> tf.data.Dataset:
-    """Returns contracts.Batch es in a fixed order.
+  def batches(self, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Returns contracts.Batch es in a fixed order, of one process's share of the images.
 
     A predictor of fixed size gets batches of one shape, the last one padded with weight 0; for
     another, images of one size are gathered and no pixel is ever padded.
 
+    Args:
+      worker: which process this is, 0 to workers - 1; its images are those whose number modulo
+        `workers` is this.
+      workers: how many processes share the split.
+
     Raises:
       IntegrityError: a record is damaged.
     """
-    sizes = np.array([self._batch_size], np.int64)
-    if not self._predictor.fixed_size:
-      sizes = self._plan()
-    dataset = tf.data.Dataset.range(0, self._records.count, reader.BLOCK)
-    dataset = dataset.map(self._reader, num_parallel_calls=2, deterministic=True).unbatch()
+    numbers = np.arange(worker, self._records.count, workers)
+    batch_of, sizes = np.zeros_like(numbers), np.array([self._batch_size])
     fixed = self._predictor.fixed_size
+    if not fixed:
+      numbers, batch_of, sizes = self._plan(numbers)
+    dataset = tf.data.Dataset.from_tensor_slices((numbers, batch_of)).batch(reader.BLOCK)
+    dataset = dataset.map(
+      lambda numbers, batch_of: (*self._reader(numbers), batch_of),
+      num_parallel_calls=2,
+      deterministic=True,
+    ).unbatch()
     see = (lambda *row: self._see(*row)[1]) if fixed else self._see
     dataset = dataset.map(see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if fixed:
@@ -84,13 +91,16 @@ class EvaluationFeed:
     """Raises what went wrong in reading, if anything did."""
     self._reader.raise_failure()
 
-  def _plan(self) -> np.ndarray:
-    """Decides which images make a batch, equal sizes together; returns how many each has.
+  def _plan(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decides which of these images make a batch, equal sizes together.
 
     It looks into every record once: the sizes are in no index.
+
+    Returns:
+      The images' numbers, batch after batch, the batch of each, and how many each batch has.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
-    for number in range(self._records.count):
+    for number in numbers.tolist():
       record = self._records.read(number, self._read_scales[0])
       groups.setdefault(self._sizes(record), []).append(number)
     numbers, sizes = [], []
@@ -98,9 +108,8 @@ class EvaluationFeed:
       most = self._most(*key[:2])
       sizes += [len(group[first : first + most]) for first in range(0, len(group), most)]
       numbers += group
-    self._numbers = np.array(numbers, np.int64)
-    self._batch_of = np.repeat(np.arange(len(sizes)), sizes)
-    return np.array(sizes or [1], np.int64)
+    batch_of = np.repeat(np.arange(len(sizes)), sizes)
+    return np.array(numbers, np.int64), batch_of, np.array(sizes or [1], np.int64)
 
   def _sizes(self, record: schema.Record) -> tuple[int, ...]:
     """Returns what is equal only for images whose prepared forms have equal shapes.
@@ -121,10 +130,9 @@ class EvaluationFeed:
     by_pixels = self._batch_size * self._side**2 // (height * width)
     return min(max(by_pixels, 1), self._batch_size)
 
-  def _read(self, first: np.ndarray) -> reader.Columns:
+  def _read(self, numbers: np.ndarray) -> reader.Columns:
     rows = []
-    for place in range(int(first), min(int(first) + reader.BLOCK, self._records.count)):
-      number = int(self._numbers[place])
+    for number in numbers.tolist():
       stored = [reader.stored(self._records.read(number, scale)) for scale in self._read_scales]
       encoded, labels, ids = zip(*stored, strict=True)
       if len(set(ids)) > 1:
@@ -132,7 +140,7 @@ class EvaluationFeed:
           f"record {number} of the split is {' and '.join(map(bytes.decode, ids))}, by its scale; "
           "convert the data again"
         )
-      rows.append((encoded, labels[0], ids[0], self._batch_of[place]))
+      rows.append((encoded, labels[0], ids[0]))
     return tuple(zip(*rows, strict=True))
 
   def _see(self, encoded, label, id_, batch) -> tuple[tf.Tensor, contracts.Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -56,28 +57,36 @@ class Classification:
     self._feed = evaluation_feed.EvaluationFeed(
       records, self.predictor, batch_size, model.input_size, originals
     )
-    self._batches = self._feed.batches()
+    self._batches = functools.cache(self._feed.batches)
     self._members = getattr(self.predictor, "members", (self.predictor,))
-    signature = [self._batches.element_spec.image]
-    self._graph = tf.function(self._ask, input_signature=signature)
+    one_image = self._feed.batches(0, records.count)  # all shares have its form
+    self._graph = tf.function(self._ask, input_signature=[one_image.element_spec.image])
     self._compiled = tf.function(self._ask, jit_compile=True)
     self._most_shapes, self._shapes = compiled_shapes, set()
 
-  def __call__(self) -> dict[str, metrics.Mean]:
+  def __call__(self, worker: int = 0, workers: int = 1) -> dict[str, metrics.Mean]:
     """Returns "top1_error" and "top5_error" as (sum, weight): fractions of the split's images.
+
+    Args:
+      worker: of several processes that share the images; see `EvaluationFeed.batches`.
+      workers: how many they are.
 
     Raises:
       DivergedError: a posterior is not finite; the images are named.
       IntegrityError: an image cannot be read, or not all were counted.
     """
-    return self.measure()[-1].means
+    return self.measure(worker=worker, workers=workers)[-1].means
 
-  def measure(self, posteriors: bool = False) -> list[contracts.Measured]:
+  def measure(
+    self, posteriors: bool = False, worker: int = 0, workers: int = 1
+  ) -> list[contracts.Measured]:
     """Returns what was found of each member of the predictor, of itself last.
 
     Args:
       posteriors: whether those of every image are kept, of the predictor itself and of all members
         that are means.
+      worker: as for a call.
+      workers: as for a call.
 
     Raises:
       DivergedError: as for a call.
@@ -85,17 +94,19 @@ class Classification:
     """
     whole = [posteriors and (one is self.predictor or _is_mean(one)) for one in self._members]
     tallies = [tally.Tally(one, keep) for one, keep in zip(self._members, whole, strict=True)]
+    share = len(range(worker, self._count, workers))
     start = said = time.monotonic()
     with pipeline.named_failures(self._feed):
-      for batch in self._batches:
+      for batch in self._batches(worker, workers):
         for one, found in zip(tallies, self._answers(batch.image), strict=True):
           one.add(found, batch)
         if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
           said = time.monotonic()
-          self._tell(tallies[0].count, said - start)
-    if tallies[0].count != self._count:
+          self._tell(tallies[0].count, share, said - start)
+    if tallies[0].count != share:
       raise errors.IntegrityError(
-        f"{tallies[0].count:.0f} images were evaluated, the split has {self._count}"
+        f"{tallies[0].count:.0f} images were evaluated, and {share} of the split's {self._count} "
+        "were to be"
       )
     return [one.measured() for one in tallies]
 
@@ -108,12 +119,12 @@ class Classification:
       self._shapes.add(shape)
     return self._compiled(views) if shape in self._shapes else self._graph(views)
 
-  def _tell(self, done: float, seconds: float) -> None:
-    left = datetime.timedelta(seconds=round((self._count - done) * seconds / done))
+  def _tell(self, done: float, share: int, seconds: float) -> None:
+    left = datetime.timedelta(seconds=round((share - done) * seconds / done))
     _log.info(
       "evaluated %d of %d images, %.3g img/s, ETA %s (%s)",
       done,
-      self._count,
+      share,
       done / seconds,
       left,
       self.protocol,

@@ -8,6 +8,8 @@ import tensorflow as tf
 from vggtf import contracts, errors, metrics
 
 TOP = 5  # the paper's two errors look at the first and at the first five classes
+# Of a share without images: of id, label, classes and probabilities.
+_NONE = (((0,), "S1"), ((0,), np.int32), ((0, TOP), np.int32), ((0, TOP), np.float32))
 
 
 class Tally:
@@ -45,6 +47,9 @@ class Tally:
 
   def measured(self) -> contracts.Measured:
     """Returns all that was kept, the images sorted by id."""
+    if not self._kept:
+      none = contracts.Answers(*(np.empty(shape, kind) for shape, kind in _NONE))
+      return contracts.Measured(self._predictor, self._means, none)
     columns = [np.concatenate(parts) for parts in zip(*self._kept, strict=True)]
     order = np.argsort(columns[0])
     answers = contracts.Answers(*(column[order] for column in columns))

@@ -5,7 +5,6 @@ It is started on every host at once, as the training will be, and needs no Tenso
 
 from __future__ import annotations
 
-from vggtf import errors
 from vggtf.training import cluster, meeting
 
 
@@ -20,12 +19,7 @@ def run(timeout: float = 600.0) -> None:
     EnvironmentFault: the port is taken.
     PeerError: a task did not come; it is named.
   """
-  found = cluster.read()
-  if found is None:
-    raise errors.UsageError(
-      f"--job=cluster_check needs {cluster.VARIABLE}, which is not set; docs/distributed.md tells "
-      "who sets it"
-    )
+  found = cluster.require("--job=cluster_check")
   versions = ", ".join(
     f"{name} {version}" for name, version in meeting.check(found, timeout).items()
   )

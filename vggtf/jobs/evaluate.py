@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 
 from vggtf import contracts, errors
 from vggtf import workdir as workdirs
 from vggtf.reports import answers, measurement, summary
-from vggtf.training import trained
+from vggtf.training import agreement, gathering, peers, trained
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def run(
   weights: str = "raw",
   posteriors: bool = False,
   repeat: bool = True,
+  processes: Callable[[], peers.Peers] = peers.Peers,
 ) -> None:
   """Measures, prints and adds the numbers to results.jsonl.
 
@@ -38,36 +40,56 @@ def run(
     weights: "raw", or "ema" for the averages of a run that keeps them.
     posteriors: whether those of every image are kept too, for --job=fuse.
     repeat: whether to measure again what was measured with this checkpoint on this data.
+    processes: those that share the images, this one alone by default; the first prints and writes.
+
+  Raises:
+    UsageError: the net was trained on other classes, or the processes would measure differently.
+    IntegrityError: there is no checkpoint, an image cannot be read, or not all were counted.
+    DivergedError: an answer is not finite.
+    PeerError: another process was lost.
   """
-  folder = workdirs.Workdir(workdir)
-  facts = folder.read_facts()
-  if not any(folder.checkpoints.glob("step-*")):
-    raise errors.IntegrityError(
-      f"{folder.path} holds no checkpoint yet; train, or wait for the first to be saved"
-    )
-  net, _ = trained.load_model(folder, facts, model, checkpoint_choice, weights)
-  data_dir = data_dir or facts.data_dir
-  evaluator = evaluator(net, data_dir)
-  if tuple(text for _, text in evaluator.labels) != facts.labels:
-    raise errors.UsageError(
-      f"the net was trained on other classes than those of {data_dir}: labels.txt must be the same"
-    )
-  data_sha256 = hashlib.sha256(evaluator.manifest.to_json().encode()).hexdigest()
+  with processes() as together:
+    folder = workdirs.Workdir(workdir)
+    facts = folder.read_facts()
+    if not any(folder.checkpoints.glob("step-*")):
+      raise errors.IntegrityError(
+        f"{folder.path} holds no checkpoint yet; train, or wait for the first to be saved"
+      )
+    net, _ = trained.load_model(folder, facts, model, checkpoint_choice, weights)
+    data_dir = data_dir or facts.data_dir
+    evaluator = evaluator(net, data_dir)
+    if tuple(text for _, text in evaluator.labels) != facts.labels:
+      raise errors.UsageError(
+        f"the net was trained on other classes than those of {data_dir}: labels.txt must be the "
+        "same"
+      )
+    data_sha256 = hashlib.sha256(evaluator.manifest.to_json().encode()).hexdigest()
 
-  def describe(predictor: contracts.Predictor) -> dict:
-    return measurement.describe(predictor, net, evaluator.remark, evaluator.split, data_sha256)
+    def describe(predictor: contracts.Predictor) -> dict:
+      return measurement.describe(predictor, net, evaluator.remark, evaluator.split, data_sha256)
 
-  lines = [] if repeat else _known(folder, evaluator.predictor, describe, posteriors)
-  if lines:
-    _log.info("nothing to do: all was measured with this checkpoint on this data")
-  else:
-    for measured in evaluator.measure(posteriors):
-      description = describe(measured.predictor)
-      if measured.predictor is evaluator.predictor or hasattr(measured.predictor, "members"):
-        answers.save(folder.path, answers.Kept(measured.answers, facts.labels, description))
-      lines += measurement.lines(description, measured.means)
-    folder.append_results(lines)
-  print(summary.text([summary.measurement(line) for line in lines]))
+    nets = describe(evaluator.predictor)["nets"]
+    agreement.require(
+      together,
+      checkpoints=json.dumps([one["checkpoint_sha256"] for one in nets]),
+      protocols=f"{evaluator.protocol}, {evaluator.split}, {weights}, posteriors {posteriors}",
+      data=data_sha256,
+    )
+    lines = [] if repeat else _known(folder, evaluator.predictor, describe, posteriors)
+    if together.exchange(bool(lines))[0]:
+      _log.info("nothing to do: all was measured with this checkpoint on this data")
+    else:
+      share = evaluator.measure(posteriors, **agreement.share(together))
+      for measured in gathering.gather(together, share) or ():
+        description = describe(measured.predictor)
+        whole = measured.predictor is evaluator.predictor or hasattr(measured.predictor, "members")
+        if whole and measured.answers is not None:
+          answers.save(folder.path, answers.Kept(measured.answers, facts.labels, description))
+        lines += measurement.lines(description, measured.means)
+      if lines:
+        folder.append_results(lines)
+    if together.rank == 0:
+      print(summary.text([summary.measurement(line) for line in lines]))
 
 
 def _known(

@@ -199,9 +199,11 @@ def run(
     tell = _teller(folder, protocol, evaluate_every, getattr(feed, "damage", None))
     in_place = average.in_place if weights == averages.EMA else contextlib.nullcontext
 
+    measure_share = functools.partial(evaluator, **agreement.share(peers))
+
     def validate() -> dict[str, metrics.Mean]:
       with in_place():
-        return agreement.measurement(peers, functools.partial(stop.unless_asked, evaluator))
+        return agreement.measurement(peers, functools.partial(stop.unless_asked, measure_share))
 
     measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
     save = saving.SaveCheckpoint(checkpoint_every, steps, state, checkpoints.save, measure)

@@ -81,16 +81,22 @@ def newest_step(peers: others.Peers, sound: Sequence[int]) -> int | None:
   return common
 
 
+def share(peers: others.Peers) -> dict[str, int]:
+  """Returns by which keywords an evaluator measures this process's images; none where it is alone.
+
+  Image number n is that of process n modulo their number (contracts.Evaluator).
+  """
+  return {"worker": peers.rank, "workers": len(peers.names)} if len(peers.names) > 1 else {}
+
+
 def measurement(
   peers: others.Peers, measure: Callable[[], dict[str, metrics.Mean] | None]
 ) -> dict[str, metrics.Mean]:
-  """Measures in every process, and returns what the first found, for all to go by.
-
-  Hosts that round differently might part over their own, through a plateau schedule.
+  """Measures a share in every process, and returns the sums, for all to go by.
 
   Args:
     peers: the processes.
-    measure: returns None if it was broken off.
+    measure: measures this one's share; returns None if it was broken off.
 
   Raises:
     Stopped: in every process, if it was broken off in one.
@@ -111,4 +117,4 @@ def measurement(
       raise errors.EnvironmentFault(f"{name} could not measure: {failed}")
   if any(found is None for found, _ in told):
     raise stopping.Stopped
-  return {name: metrics.Mean(*parts) for name, parts in told[0][0].items()}
+  return metrics.combine([found for found, _ in told])

@@ -77,6 +77,24 @@ def read(environment: Mapping[str, str] = os.environ) -> Cluster | None:
   return parse(text) if text else None
 
 
+def require(by: str) -> Cluster:
+  """Returns the cluster of the environment's TF_CONFIG.
+
+  Args:
+    by: what needs it, for the message.
+
+  Raises:
+    UsageError: it is not set, or cannot be right; see `parse`.
+  """
+  found = read()
+  if found is None:
+    raise errors.UsageError(
+      f"{by} needs {VARIABLE}, which is not set: it lists the processes and tells this one which "
+      "it is; docs/distributed.md tells who sets it"
+    )
+  return found
+
+
 def parse(text: str) -> Cluster:
   """Returns the cluster that a TF_CONFIG describes. Nothing is looked up; see `check_hosts`.
 

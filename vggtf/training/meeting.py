@@ -18,6 +18,7 @@ from vggtf.training import cluster, greeting, peers
 _log = logging.getLogger(__name__)
 _TELL_EVERY = 10.0  # seconds
 _TRY_EVERY = 0.2
+_WEEK = 7 * 24 * 3600.0  # whoever lives is waited for: machines are of different speeds
 
 
 def check(found: cluster.Cluster, timeout: float) -> dict[str, str]:
@@ -40,13 +41,29 @@ def check(found: cluster.Cluster, timeout: float) -> dict[str, str]:
     return {name: facts[name] for name in facts if name != greeting.CLUSTER}
 
 
-def join(found: cluster.Cluster, timeout: float, silence: float) -> peers.Peers:
+def tasks(timeout: float = 600.0, silence: float = 15.0) -> peers.Peers:
+  """Has all tasks of TF_CONFIG meet, for work that each does alone; gin/with/shares.gin binds it.
+
+  Args:
+    timeout: seconds until all must have come.
+    silence: see `peers.Peers`.
+
+  Raises:
+    UsageError: TF_CONFIG is not set; else as `check`.
+  """
+  return join(cluster.require("meeting.tasks"), timeout, silence, _WEEK)
+
+
+def join(
+  found: cluster.Cluster, timeout: float, silence: float, patience: float | None = None
+) -> peers.Peers:
   """Has all tasks meet, and keeps a line to each.
 
   Args:
     found: all tasks.
     timeout: seconds to wait for the others.
     silence: see `peers.Peers`.
+    patience: seconds that an exchange may take; as long as they may take to come by default.
 
   Raises:
     as `check`.
@@ -57,7 +74,8 @@ def join(found: cluster.Cluster, timeout: float, silence: float) -> peers.Peers:
       lines = {0: _dial(found.tasks[0], server)}
     else:
       lines = {found.tasks.index(task): server.line(task) for task in found.peers}
-  return peers.Peers([str(task) for task in found.tasks], rank, lines, silence, timeout)
+  names = [str(task) for task in found.tasks]
+  return peers.Peers(names, rank, lines, silence, patience or timeout)
 
 
 @contextlib.contextmanager

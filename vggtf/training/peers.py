@@ -42,6 +42,7 @@ class Peers:
     timeout: seconds that an exchange may take.
 
   names: of all processes, by rank.
+  rank: this one's.
   lost: which process was lost, and how; None while all is well.
   """
 
@@ -54,11 +55,11 @@ class Peers:
     timeout: float = 600.0,
   ):
     self.lost: str | None = None
-    self.names, self._rank, self._lines = tuple(names), rank, dict(lines or {})
+    self.names, self.rank, self._lines = tuple(names), rank, dict(lines or {})
     self._silence, self._timeout = silence, timeout
     self._changed, self._sending = threading.Condition(), threading.Lock()
     self._given: dict[int, dict[int, Any]] = collections.defaultdict(dict)  # by exchange and rank
-    self._exchanged: dict[int, list] = {}
+    self._exchanged: dict[int, list | None] = {}
     self._turn, self._left, self._closing = 0, set[int](), False
     self._asked: str | None = None
     self._on_stop: Callable[[str], None] = lambda what: None
@@ -74,7 +75,7 @@ class Peers:
     if error is None or isinstance(error, errors.Preempted):
       self._tell(["bye"])
     else:
-      self._tell(["failed", self.lost or f"{self.names[self._rank]} ended: {describe(error)}"])
+      self._tell(["failed", self.lost or f"{self.names[self.rank]} ended: {describe(error)}"])
     for line in self._lines.values():
       _hang_up(line)
     if self._listener.ident:
@@ -91,23 +92,30 @@ class Peers:
     Raises:
       PeerError: a process was lost, or does not come within the time.
     """
+    return self._give(value, for_all=True)
+
+  def gather(self, value: Any) -> list | None:
+    """Returns in the first process what `exchange` does; None in the others, who wait as well."""
+    return self._give(value, for_all=False)
+
+  def _give(self, value: Any, for_all: bool) -> list | None:
     self._turn += 1
-    if self._rank == 0:
-      self._take(0, self._turn, json.loads(json.dumps(value)))  # as the others' arrive
+    if self.rank == 0:
+      self._take(0, self._turn, json.loads(json.dumps(value)), for_all)  # as the others' arrive
     else:
-      self._tell(["value", self._turn, value])
+      self._tell(["value", self._turn, value, for_all])
     with self._changed:
       self._changed.wait_for(lambda: self._turn in self._exchanged or self.lost, self._timeout)
       if self._turn in self._exchanged:
         return self._exchanged.pop(self._turn)
       late = [name for at, name in enumerate(self.names) if at not in self._given[self._turn]]
-      waited = " and ".join(late) if self._rank == 0 else "the others"
+      waited = " and ".join(late) if self.rank == 0 else "the others"
     self._lose(f"waited {self._timeout:g} s for {waited}; see their logs")
     raise _error(self.lost)
 
   def ask_to_stop(self) -> None:
     """Passes on that this process was asked to stop."""
-    self._tell(["stop", f"{self.names[self._rank]} was asked to stop"])
+    self._tell(["stop", f"{self.names[self.rank]} was asked to stop"])
 
   def on_stop(self, call: Callable[[str], None]) -> None:
     """Has a function called when another process was asked to, with that; maybe in a thread."""
@@ -170,7 +178,7 @@ class Peers:
         for text in content:
           self._lose(text)
 
-  def _take(self, rank: int, turn: int, value: Any) -> None:
+  def _take(self, rank: int, turn: int, value: Any, for_all: bool) -> None:
     """Keeps a process's part of an exchange, in the first process; the last part completes it."""
     with self._changed:
       given = self._given[turn]
@@ -180,7 +188,7 @@ class Peers:
       values = self._exchanged[turn] = [given[at] for at in range(len(self.names))]
       del self._given[turn]
       self._changed.notify_all()
-    self._tell(["values", turn, values])
+    self._tell(["values", turn, values if for_all else None])
 
   def _lose(self, text: str) -> None:
     with self._changed:
@@ -188,7 +196,7 @@ class Peers:
         return
       self.lost = text
       self._changed.notify_all()
-    if self._rank == 0:
+    if self.rank == 0:
       self._tell(["lost", text])
     end = threading.Timer(_LAST_WORDS_WITHIN, self._end_at_once)
     end.daemon = True

@@ -78,13 +78,7 @@ def multi_worker(timeout: float = 600.0, silence: float = 15.0) -> tf.distribute
   for name, seconds in (("timeout", timeout), ("silence", silence)):
     if seconds <= 0:
       raise errors.UsageError(f"multi_worker.{name} = {seconds}: expected seconds, more than 0")
-  found = cluster.read()
-  if found is None:
-    raise errors.UsageError(
-      f"the strategy multi_worker needs {cluster.VARIABLE}, which is not set: it lists the "
-      "processes and tells this one which it is"
-    )
-  peers = meeting.join(found, timeout, silence)
+  peers = meeting.join(cluster.require("the strategy multi_worker"), timeout, silence)
   options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
   with stopping.kept_handler():
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
