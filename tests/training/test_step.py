@@ -222,6 +222,7 @@ def with_boxes(steps):
   return iter(tf.data.Dataset.from_tensor_slices(given._replace(label=labels)))
 
 
+@pytest.mark.slow
 def test_boxes_are_learnt_in_slices_as_at_once():
   slow = schedules.Steps(boundaries=(2,), initial=1e-6)  # no norm: features are in the hundreds
   learn = functools.partial(parts.build, loss=boxes.Euclidean(), head="class_boxes", schedule=slow)

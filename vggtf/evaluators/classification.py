@@ -47,7 +47,7 @@ class Classification:
     records = shards.Shards(data_dir, split)
     if not records.count:
       raise errors.UsageError(f"the split {split!r} of {data_dir} has no images to measure on")
-    _check_rule(records)
+    check_rule(records)
     self.predictor = predictor(model)
     self.remark = ", original files" if originals else ""
     self.protocol = self.predictor.describe() + self.remark
@@ -135,7 +135,7 @@ def _is_mean(predictor: contracts.Predictor) -> bool:
   return len(getattr(predictor, "members", ())) > 1
 
 
-def _check_rule(records: shards.Shards) -> None:
+def check_rule(records: shards.Shards) -> None:
   """Raises UsageError where the set's pictures were resized by another rule than ours."""
   rule = records.manifest.options.get("pixels", {}).get("resize", schema.RESIZE)
   if rule != schema.RESIZE:
