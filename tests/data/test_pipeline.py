@@ -81,7 +81,7 @@ def test_the_batch_size_cuts_one_and_the_same_stream(data_set):
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_workers_read_their_own_images_alone_and_together_all(data_set, monkeypatch, workers):
+def test_workers_read_their_own_images_alone_and_together_all(data_set, monkeypatch, workers):  # P6
   """Batches of 8 of 48: blocks of reading straddle steps and epochs."""
   whole = take(make_feed(data_set, batch_size=8), 14, first_step=1)
   size, find = 8 // workers, order.records_at

@@ -84,7 +84,7 @@ def test_it_says_how_and_on_what(data_dir):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_posteriors_that_are_not_finite_are_no_measurement(data_dir, value):
+def test_posteriors_that_are_not_finite_are_no_measurement(data_dir, value):  # E4
   class Broken(Eye):
     def _scores(self, images):
       scores = super()._scores(images)

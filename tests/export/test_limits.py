@@ -68,7 +68,7 @@ def test_sizes_are_those_that_headers_say(check):
     ([b"\xff\xd8\xff"], "Invalid JPEG data, size 3"),
   ],
 )
-def test_what_is_no_picture_to_decode_is_refused(check, files, text):
+def test_what_is_no_picture_to_decode_is_refused(check, files, text):  # S5
   with pytest.raises(tf.errors.InvalidArgumentError, match=text):
     check(tf.constant(files))
 

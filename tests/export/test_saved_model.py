@@ -103,7 +103,7 @@ def test_empty_batch_has_empty_answers(exported):
   assert reply["classes"].shape == reply["labels"].shape == (0, 5)
 
 
-def test_what_is_no_picture_is_an_error_of_the_client(exported, encoded):
+def test_what_is_no_picture_is_an_error_of_the_client(exported, encoded):  # S5
   answer = exported[2]["serving_default"]
   for wrong in (b"", b"no picture", encoded[0][:-100], encoded[2][:-100]):
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -154,10 +154,20 @@ class Killed(classification.Classification):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-  ("kind", "error"), [(Short, errors.IntegrityError), (Killed, KeyboardInterrupt)]
+class Broken(classification.Classification):
+  def _answers(self, views):
+    return tuple(one * math.nan for one in super()._answers(views))
+
+
+@pytest.mark.parametrize(  # E2, E4, E7
+  ("kind", "error"),
+  [
+    (Short, errors.IntegrityError),
+    (Broken, errors.DivergedError),
+    (Killed, KeyboardInterrupt),
+  ],
 )
-def test_an_evaluation_that_is_not_whole_leaves_nothing(drawn, kind, error):  # E2, E7
+def test_an_evaluation_that_is_not_whole_leaves_nothing(drawn, kind, error):
   with pytest.raises(error):
     evaluate.run(str(drawn.path), runs.MODEL, functools.partial(kind, predictor=DENSE))
   assert drawn.read_results() == []

@@ -77,7 +77,7 @@ def test_ten_crops_are_those_of_the_central_square(net, size):
 
 
 @pytest.mark.parametrize("predictor", [multi_crop.MultiCrop, ten_crop.TenCrop])
-def test_scale_below_the_net_is_refused(net, predictor):
+def test_scale_below_the_net_is_refused(net, predictor):  # E6
   name = predictor.__name__
   with pytest.raises(errors.UsageError, match=rf"{name}\.scale = 31 is smaller .* 32 pixels"):
     predictor(net, scale=31)

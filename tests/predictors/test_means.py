@@ -99,7 +99,7 @@ def test_unknown_training_scale_asks_for_scales(net):
     multi_scale.MultiScale(net, dense.Dense)
 
 
-def test_a_scale_below_the_net_is_refused(net):
+def test_a_scale_below_the_net_is_refused(net):  # E6
   with pytest.raises(errors.UsageError, match=r"Dense\.scale = 24 is smaller"):
     multi(net, dense.Dense, (24, 40))
 
@@ -144,7 +144,7 @@ def test_fusion_is_the_mean_over_nets(net, pictures):
   assert len(fused.variables) == count
 
 
-def test_nets_of_other_classes_are_not_fused(net):
+def test_nets_of_other_classes_are_not_fused(net):  # E5
   other = nets.build("B")
   net_of = {"b": other}
   runs = Runs(net_of)

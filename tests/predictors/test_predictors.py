@@ -140,7 +140,7 @@ def test_predictors_take_png_jpeg_and_grey(net):
 
 
 @pytest.mark.parametrize("predictor", [centre.Centre, dense.Dense])
-def test_scale_below_the_net_is_refused(net, predictor):
+def test_scale_below_the_net_is_refused(net, predictor):  # E6
   name = predictor.__name__
   with pytest.raises(errors.UsageError, match=rf"{name}\.scale = 31 is smaller .* 32 pixels"):
     predictor(net, scale=31)

@@ -113,7 +113,7 @@ def test_a_red_picture_is_red_in_both_conventions(tmp_path):
     (layer(b"fc9", 14, [np.ones((1, 1, 4, 4)), np.ones((1, 1, 1, 4))]), "fc9/weights is none of"),
   ],
 )
-def test_what_no_vgg_has_is_listed(tmp_path, extra, told):
+def test_what_no_vgg_has_is_listed(tmp_path, extra, told):  # S7
   path = tmp_path / "net.caffemodel"
   path.write_bytes(released(nets.build(config="A")) + wire.block(2, extra))
   with pytest.raises(errors.IntegrityError, match=told):
@@ -142,7 +142,7 @@ def blob(*parts: bytes) -> bytes:
     (blob(wire.block(7, wire.block(1, bytes([1] * 9))), wire.block(5, bytes(4))), "its shape"),
   ],
 )
-def test_lies_of_a_caffemodel_are_refused(tmp_path, content, told):
+def test_lies_of_a_caffemodel_are_refused(tmp_path, content, told):  # S7
   path = tmp_path / "net.caffemodel"
   path.write_bytes(content)
   with pytest.raises(errors.IntegrityError, match=told):

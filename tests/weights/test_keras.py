@@ -128,7 +128,7 @@ def test_arrays_of_other_files_are_refused(tmp_path, kind):
       weights.read(tmp_path / "net.h5")
 
 
-def test_a_bomb_is_refused(tmp_path):
+def test_a_bomb_is_refused(tmp_path):  # S7
   weights.write(tmp_path / "net.h5", nets.small("D"))
   (tmp_path / "net.h5.json").unlink()
   with h5py.File(tmp_path / "net.h5", "a") as file:
@@ -138,7 +138,7 @@ def test_a_bomb_is_refused(tmp_path):
     weights.read(tmp_path / "net.h5")
 
 
-def test_a_lambda_inside_a_keras_file_is_not_run(tmp_path):
+def test_a_lambda_inside_a_keras_file_is_not_run(tmp_path):  # S7
   maps = inputs = keras.Input((8, 8, 3))
   maps = keras.layers.Lambda(lambda x: x * 2)(maps)
   keras.Model(inputs, maps).save(tmp_path / "net.keras")

@@ -32,7 +32,7 @@ def session(path):
     ("E", None),
   ],
 )
-def test_onnxruntime_answers_alike(tmp_path, config, norm, rounding):
+def test_onnxruntime_answers_alike(tmp_path, config, norm, rounding):  # S8
   options = {"config": config, "norm": norm, "pool_rounding": rounding}
   model = nets.build(**options)
   lrn = {"lrn_form": "alexnet"} if config == "A-LRN" else {}

@@ -26,7 +26,7 @@ def write(path, content: weights.Weights, layout="torchvision"):
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(PLAIN, 2)))
-def test_any_pair_of_formats_there_and_back(tmp_path, first, second):
+def test_any_pair_of_formats_there_and_back(tmp_path, first, second):  # S8
   content = nets.small("D", pool_rounding="ceil")
   once = weights.read(write(tmp_path / f"one{first}", content))
   nets.assert_equal(once, content)

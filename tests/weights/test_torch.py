@@ -124,7 +124,7 @@ def archive(path, program: bytes):
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_no_pickle_is_run(tmp_path, protocol):
+def test_no_pickle_is_run(tmp_path, protocol):  # S8
   trap = tmp_path / "sprung"
   program = pickle.dumps({"features.0.weight": Trap(trap)}, protocol)
   pickle.loads(program).popitem()[1].close()
@@ -172,7 +172,7 @@ def described(storage_bytes=8, count=2, shape=(2,), strides=(1,), offset=0, kind
     ({"kind": "QInt8Storage"}, "QInt8Storage"),
   ],
 )
-def test_lies_of_a_torch_file_are_refused(tmp_path, lie, told):
+def test_lies_of_a_torch_file_are_refused(tmp_path, lie, told):  # S7
   program, data = described(**lie)
   with zipfile.ZipFile(tmp_path / "x.pth", "w") as file:
     file.writestr("a/data.pkl", program)
@@ -211,7 +211,7 @@ def test_programs_that_make_no_sense_are_refused(tmp_path, program, legacy):
     torch_file.read(path)
 
 
-def test_bombs_are_refused_before_they_unpack(tmp_path):
+def test_bombs_are_refused_before_they_unpack(tmp_path):  # S7
   program, _ = described(storage_bytes=0, count=2**28, shape=(2**28,))
   for name, entries in (
     ("x.pth", {"a/data.pkl": program, "a/data/0": bytes(2**22)}),
