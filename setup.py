@@ -15,7 +15,8 @@ VERSION = re.search(
 # What the core imports, and nothing else (tests/test_packaging.py compares).
 CORE = [
   "tensorflow~=2.21.0",  # training, evaluation, export
-  "tensorboard~=2.21.0",  # tf.summary raises without it, and TensorFlow 2.21 no longer brings it
+  # Reads curves; tf.summary raises without it, and TensorFlow 2.21 no longer brings it.
+  "tensorboard~=2.21.0",
   "tensorflow-serving-api~=2.21.0",  # exports keep requests for servers; it brings no other package
   "apache-beam~=2.77.0",  # conversion
   "gin-config==0.5.0",  # configuration; frozen upstream, and its quirks are worked around by name
@@ -50,7 +51,8 @@ EXTRAS = {
   "onnx": ["onnx"],
   # Torch weights without torch: files of plain tensors, no pickle.
   "torch-weights": ["safetensors"],
-  "report": ["jinja2", "matplotlib"],
+  # The page of --job=report: a template that escapes what data and configurations say.
+  "report": ["jinja2"],
 }
 # The tools, and every extra that the tests exercise.
 EXTRAS["dev"] = [
@@ -62,6 +64,7 @@ EXTRAS["dev"] = [
   "tfrecord",  # a reader of our shards that is not TensorFlow
   "onnxruntime",  # runs the ONNX files that we write
   "opencv-python-headless<5",  # reads our Caffe files; OpenCV 5 has dropped Caffe
+  "matplotlib",  # docs/curves.py
   *EXTRAS["demo"],
   *EXTRAS["imagenet"],
   *EXTRAS["addons"],
@@ -87,7 +90,7 @@ setuptools.setup(
     "vggtf.gin",
   ],
   package_dir={"vggtf.gin": "gin"},
-  package_data={"vggtf.gin": ["**/*.gin"]},
+  package_data={"vggtf.gin": ["**/*.gin"], "vggtf.reports": ["*.html"]},
   include_package_data=False,
   install_requires=CORE,
   extras_require=EXTRAS,

@@ -1,4 +1,4 @@
-"""Plots a run's curves from its TensorBoard logs: python docs/curves.py RUN out.png ([report])."""
+"""Plots a run's curves from its TensorBoard logs: python docs/curves.py RUN out.png ([dev])."""
 
 import sys
 from pathlib import Path

@@ -99,8 +99,15 @@ def test_pictures_become_a_saved_model_that_answers(data, trained, tmp_path):
   assert abs(wrong - evaluated["top1_error"]["value"] * len(labels)) <= level
 
   picture = tmp_path / "000.jpg"
-  stdout, _ = commands.run("vggtf.main", "--job=predict", f"--workdir={trained}", picture)
+  asked = ("--job=predict", f"--workdir={trained}", f"--heatmap={tmp_path}/maps", picture)
+  stdout, _ = commands.run("vggtf.main", *asked)
   assert answered[0] in stdout
+  assert [path.name for path in (tmp_path / "maps").iterdir()] == ["000.jpg.heatmap.png"]
+  page = tmp_path / "page.html"
+  commands.run("vggtf.main", "--job=report", f"--workdir={trained}", f"--output={page}")
+  text = page.read_text(encoding="utf-8")
+  assert "VGG.config = &#39;A&#39;" in text
+  assert 'class="absent"' not in text
   stdout, _ = commands.run("vggtf.main", "--job=summary", f"--workdir={trained}")
   assert f"{evaluated['top1_error']['value']:.2%}" in stdout
   assert str(saved_model) in stdout

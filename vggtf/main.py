@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib.util
 import inspect
 import logging
@@ -15,7 +16,8 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 from absl import app, flags
 
@@ -52,6 +54,10 @@ _TARGET = flags.DEFINE_string(
   "target", None, "Where to write them; the suffix names the format. Or a folder (replay, export)."
 )
 _EXPORT = flags.DEFINE_string("export", None, "An exported version, for --job=verify.")
+_OUTPUT = flags.DEFINE_string("output", None, "The page of --job=report.")
+_HEATMAP = flags.DEFINE_string(
+  "heatmap", None, "A folder for --job=predict: where in each picture its class is seen."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what was exported before.")
 _PROFILE_STEPS = flags.DEFINE_string(
   "profile_steps", None, "Steps that TensorFlow's profiler records for TensorBoard: 100:110."
@@ -74,18 +80,12 @@ def cli() -> int:
 def _main() -> int | None:
   positional = _parse_flags(sys.argv)
   run = _job(_JOB.value)
-  arguments = _arguments(run, positional)
+  read_configuration = functools.cache(functools.partial(_read_configuration, run.__module__))
+  arguments = _arguments(run, positional, read_configuration)
   if "command_line" in arguments:  # it starts other commands, which read the configuration
     return run(**arguments)
   if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
-    config.parse(
-      _GIN_FILE.value,
-      _GIN_PARAM.value,
-      [run.__module__],
-      _GIN_ALLOW_IMPORT.value,
-      _GIN_SEARCH_PATHS.value,
-      _kept_configuration(),
-    )
+    read_configuration()
   if missing := config.unbound(run, list(arguments)):
     raise errors.UsageError(
       f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
@@ -155,6 +155,23 @@ def _quiet_start() -> Iterator[None]:
     os.close(nowhere)
 
 
+def _read_configuration(job: str) -> ModuleType:
+  """Reads the configuration that was given or kept; returns what knows it.
+
+  Args:
+    job: its module's name.
+  """
+  config.parse(
+    _GIN_FILE.value,
+    _GIN_PARAM.value,
+    [job],
+    _GIN_ALLOW_IMPORT.value,
+    _GIN_SEARCH_PATHS.value,
+    _kept_configuration(),
+  )
+  return config
+
+
 def _kept_configuration() -> str | None:
   """Returns the run's own: what was trained is what is evaluated and exported.
 
@@ -167,19 +184,28 @@ def _kept_configuration() -> str | None:
   return None
 
 
-def _arguments(run, positional: list[str]) -> dict:
-  """Returns those of the flags that the job takes, and raises UsageError for what it lacks."""
+def _arguments(run, positional: list[str], read_configuration: Callable[[], ModuleType]) -> dict:
+  """Returns those of the flags that the job takes, and raises UsageError for what it lacks.
+
+  Args:
+    run: the job's.
+    positional: files.
+    read_configuration: for jobs that read the configuration only if they need it.
+  """
   takes = inspect.signature(run).parameters
   given = {
     "workdir": _WORKDIR.value,
     "data_dir": _DATA_DIR.value,
     "files": positional or None,
     "configuration": config,
+    "read_configuration": read_configuration,
     "allow_config_change": _ALLOW_CONFIG_CHANGE.value,
     "require_checkpoint": _REQUIRE_CHECKPOINT.value,
     "source": _SOURCE.value,
     "target": _TARGET.value,
     "export": _EXPORT.value,
+    "output": _OUTPUT.value,
+    "heatmap": _HEATMAP.value,
     "overwrite": _OVERWRITE.value,
     "profile_steps": _PROFILE_STEPS.value,
     "workers": _WORKERS.value,

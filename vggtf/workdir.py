@@ -11,6 +11,7 @@ results.jsonl         one measurement a line
 evaluations/          answers to single images (vggtf/reports/answers.py)
 owner.json            locked by the process that trains; whose it is, or was last
 export/               <predictor>/<version>/: SavedModels
+report.html           the run as a page
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Workdir:
     self.logs = self.path / "logs"
     self.results = self.path / "results.jsonl"
     self.export = self.path / "export"
+    self.report = self.path / "report.html"
 
   def of_worker(self, index: int) -> Workdir:
     """Returns the folder of one of several processes that train together on one machine."""
@@ -236,12 +238,17 @@ class Workdir:
 
 
 def write_text(path: Path, text: str) -> None:
+  """Writes a whole file or nothing, as UTF-8; see `write_bytes`."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
   """Writes a whole file or nothing: aside, to the disk, then renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   aside = path.with_name(f".{path.name}.{os.getpid()}")
   try:
-    with open(aside, "w", encoding="utf-8") as file:
-      file.write(text)
+    with open(aside, "wb") as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     os.replace(aside, path)

@@ -13,10 +13,11 @@ from PIL import Image
 from tests import samples
 from tests.jobs import runs
 from vggtf import errors, images, workdir
-from vggtf.evaluators import classification
+from vggtf.evaluators import classification, places
 from vggtf.export import integrity
 from vggtf.jobs import evaluate, export, predict, verify
 from vggtf.predictors import dense
+from vggtf.reports import heat_map
 from vggtf.training.trained import load_model
 
 DENSE = functools.partial(dense.Dense, scale=40, flip=False)
@@ -190,6 +191,87 @@ def test_prediction_is_what_the_trained_net_says(exported, pictures, capsys):
     for index in np.argsort(-posteriors, kind="stable"):
       expected.append(f"  {posteriors[index]:6.1%}  {facts.labels[index]}")
   assert lines == expected
+
+
+class Bindings:
+  """Stands for gin's, as --job=export had them."""
+
+  def arguments(self, called):
+    assert called == "vggtf.jobs.export.run"
+    return {"model": runs.MODEL, "checkpoint_choice": "latest", "weights": "raw"}
+
+
+def ask_for_maps(exported, files, folder, **options):
+  predict.run(
+    str(exported),
+    [str(file) for file in files],
+    predictor="dense",
+    heatmap=str(folder),
+    read_configuration=Bindings,
+    **options,
+  )
+
+
+def test_heat_maps_show_where_the_answer_is_seen(exported, pictures, tmp_path, capsys):
+  namesake = tmp_path / "other" / "a.jpg"
+  namesake.parent.mkdir()
+  Image.fromarray(samples.paint(7, 30, 90)).save(namesake)
+  folder = tmp_path / "maps" / "new"
+  predict.run(str(exported), [str(pictures[0])], predictor="dense")
+  table = capsys.readouterr().out
+  ask_for_maps(exported, [pictures[0]], folder, scale=96)
+  assert capsys.readouterr().out == table
+  ask_for_maps(exported, [*pictures, namesake, pictures[0]], folder, scale=96)
+  names = ["a.jpg", "a.jpg-2", "a.jpg-3", "b [x].png"]
+  assert {path.name for path in folder.iterdir()} == {f"{one}.heatmap.png" for one in names}
+
+  run = workdir.Workdir(str(exported))
+  net, _ = load_model(run, run.read_facts(), runs.MODEL, "latest")
+  for path, name in zip([*pictures, namesake], (names[0], names[3], names[1]), strict=True):
+    photo = images.decode(tf.constant(path.read_bytes())).numpy()
+    height, width = photo.shape[:2]
+    rescaled = images.rescale(tf.constant(photo), 96).numpy()
+    scores = net.score_map(rescaled[np.newaxis]).numpy()[0].astype(float)
+    view = DENSE(net).prepare(tf.constant(photo))
+    top = DENSE(net)(view[tf.newaxis]).numpy()[0].argmax()  # what the table begins with
+    map_ = (np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True))[..., top]
+    assert min(map_.shape) > 2
+    # A place stands at the centre of its window of 32 pixels; np.interp is linear and keeps ends.
+    centres = [
+      np.linspace(16, side - 16, count) if count > 1 else np.array([side / 2])
+      for side, count in zip(rescaled.shape[:2], map_.shape, strict=True)
+    ]
+    y = (np.arange(height) + 0.5) * rescaled.shape[0] / height
+    x = (np.arange(width) + 0.5) * rescaled.shape[1] / width
+    rows = np.array([np.interp(x, centres[1], row) for row in map_])
+    heat = np.array([np.interp(y, centres[0], column) for column in rows.T]).T
+    found = np.asarray(Image.open(folder / f"{name}.heatmap.png"))
+    seen = places.look(net, photo, 96)
+    spread = heat_map.spread(seen.places[..., top], (height, width), seen.window)
+    np.testing.assert_allclose(spread, heat, atol=1e-5)
+    np.testing.assert_array_equal(found, heat_map.overlay(photo, spread))
+
+
+def test_heat_maps_take_the_place_of_no_picture(exported, pictures, tmp_path):
+  twin = tmp_path / "a.jpg.heatmap.png"
+  shutil.copy(pictures[1], twin)
+  before = twin.read_bytes()
+  ask_for_maps(exported, [pictures[0], twin], tmp_path)
+  assert twin.read_bytes() == before
+  assert (tmp_path / "a.jpg-2.heatmap.png").exists()
+  with pytest.raises(errors.UsageError, match="is a file or lies below one"):
+    ask_for_maps(exported, pictures, pictures[0])
+
+
+def test_heat_maps_need_the_net_that_was_exported(exported, pictures, tmp_path, monkeypatch):
+  copy = shutil.copytree(exported, tmp_path / "run")
+  (copy / "export" / "dense" / "6").rename(copy / "export" / "dense" / "3")
+  with pytest.raises(errors.UsageError, match="of step 3, and the checkpoint at hand is of step 6"):
+    ask_for_maps(copy, pictures, tmp_path / "maps")
+  monkeypatch.setattr(Bindings, "arguments", lambda *_: {})
+  with pytest.raises(errors.UsageError, match="does not say what the net is"):
+    ask_for_maps(exported, pictures, tmp_path / "maps")
+  assert not (tmp_path / "maps").exists()
 
 
 def test_which_export_answers_must_be_clear(exported, pictures):
