@@ -224,7 +224,7 @@ def test_a_killed_evaluation_is_simply_run_again(data_dir, tmp_path):  # E7
 def test_two_processes_print_and_write_what_one_does(data_dir, tmp_path):
   """P10, from the command line; the second has a copy of the run."""
   run = draw(tmp_path / "run", data_dir, "A")
-  other = workdir.Workdir(shutil.copytree(run.path, tmp_path / "elsewhere" / "run"))
+  other = workdir.Workdir(str(shutil.copytree(run.path, tmp_path / "elsewhere" / "run")))
   flags = ("--gin_file=gin/eval/combined.gin", "--gin_param=Classification.batch_size = 3")
   expected, _ = commands.run("vggtf.main", "--job=evaluate", f"--workdir={run.path}", *flags)
   alone = run.read_results()
