@@ -5,14 +5,16 @@ import tensorflow as tf
 from tests.conformance import configurations
 from tests.training import parts
 from vggtf import errors
-from vggtf.losses import softmax
+from vggtf.losses import boxes, softmax
 from vggtf.training import loss_scale, lowering, program
 
 
 def step(replicas=1, **options) -> lowering.Lowered:
   """Returns the step on a part of 8 images of 32 pixels."""
   taken = parts.build(lowering.OneOfMany(replicas), **options).take
-  return lowering.lower(taken.take_one, parts.BATCH // replicas, parts.SIDE)
+  return lowering.lower(
+    taken.take_one, parts.BATCH // replicas, parts.SIDE, boxes="head" in options
+  )
 
 
 def check(lowered: lowering.Lowered) -> None:
@@ -31,6 +33,12 @@ def test_a_step_with_everything_needs_no_host_and_has_fixed_sizes():
   values = lowered.values()
   assert len(values) == len({id(one) for one in lowered.captured})
   assert sum(np.array_equal(one, parts.MEAN_RGB) for one in values) == 2  # and its average
+
+
+def test_so_does_a_step_that_learns_boxes():
+  lowered = step(replicas=2, head="class_boxes", loss=boxes.Euclidean(), slices=2)
+  check(lowered)
+  assert set(lowered.results) >= {"loss", "localisation_error", "weight"}
 
 
 @pytest.mark.slow

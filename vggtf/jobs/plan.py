@@ -74,7 +74,8 @@ def run(
   elif data_dir is not None:
     found = shards.read_manifest(data_dir)
     classes, mean_rgb = len(found.labels), found.statistics.mean_rgb
-  batch_size = configuration.arguments(parts["feed"]).get("batch_size")
+  feed = configuration.arguments(parts["feed"])
+  batch_size = feed.get("batch_size")
   if batch_size is None:
     raise errors.UsageError(f"{parts['feed'].__name__} has no batch_size to plan for: bind it")
   chips = tpu_compiler.Topology(topology) if topology else None
@@ -84,7 +85,7 @@ def run(
     most = f"1 to {chips.devices}, the devices of {topology}" if chips else "at least 1"
     raise errors.UsageError(f"plan.run.replicas = {replicas}: expected {most}")
 
-  planned = Planned(parts, classes, mean_rgb, replicas)
+  planned = Planned(parts, classes, mean_rgb, replicas, feed.get("boxes", False))
   step, hlo = planned.step(batch_size)
   net = planned.net
   print(
@@ -109,9 +110,14 @@ class Planned:
   """
 
   def __init__(
-    self, parts: Mapping[str, Any], classes: int, mean_rgb: Sequence[float], replicas: int
+    self,
+    parts: Mapping[str, Any],
+    classes: int,
+    mean_rgb: Sequence[float],
+    replicas: int,
+    boxes: bool = False,
   ):
-    self.replicas = replicas
+    self.replicas, self._boxes = replicas, boxes
     self._parts, self._strategy = parts, lowering.OneOfMany(replicas)
     self._built = assembly.assemble(
       self._strategy,
@@ -138,7 +144,8 @@ class Planned:
       self._parts["seed"],
       built.averaging,
     )
-    return lowering.lower(step.take_one, batch_size // self.replicas, self.net.input_size)
+    examples = batch_size // self.replicas
+    return lowering.lower(step.take_one, examples, self.net.input_size, self._boxes)
 
   def step(self, batch_size: int) -> tuple[report.Step, bytes]:
     """Returns what a step of this size needs, and its program."""
@@ -159,7 +166,7 @@ class Planned:
       gradients=_bytes(self.net.trainable_variables),
       slots=_bytes(self._built.optimizer.variables),
       averages=_bytes(self._built.averaging.variables) if self._built.averaging else 0,
-      batch=images * (3 * self.net.input_size**2 + 8),
+      batch=images * (3 * self.net.input_size**2 + 8 + 16 * self._boxes),
       activations=images * sum(layer.activation_bytes for layer in layers),
       arguments=program.argument_bytes(),
       temporaries=liveness.temporary_bytes(program),

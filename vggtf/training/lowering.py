@@ -66,9 +66,10 @@ class Lowered:
   """A step as a program.
 
   Attributes:
-    hlo: a serialized HloModuleProto. Its parameters are image, label and weight of a replica's part
-      of a batch, then `captured`; its results `results`, then the new values of those variables
-      that it changes, in the order of `captured`, as its aliases of parameters and results say.
+    hlo: a serialized HloModuleProto. Its parameters are image, label, weight and, where they are
+      learnt, boxes of a replica's part of a batch, then `captured`; its results `results`, then the
+      new values of those variables that it changes, in the order of `captured`, as its aliases of
+      parameters and results say.
     captured: what the step reads beside the batch: handles of variables, and constants.
     results: names of the step's sums over the global batch, in order.
   """
@@ -83,7 +84,10 @@ class Lowered:
 
 
 def lower(
-  take: Callable[[Iterator[contracts.Batch]], dict[str, tf.Tensor]], examples: int, side: int
+  take: Callable[[Iterator[contracts.Batch]], dict[str, tf.Tensor]],
+  examples: int,
+  side: int,
+  boxes: bool = False,
 ) -> Lowered:
   """Returns the program of one step.
 
@@ -91,19 +95,22 @@ def lower(
     take: `TrainStep.take_one` of a step that was built for a `OneOfMany`.
     examples: images of one replica.
     side: of the images, pixels.
+    boxes: whether the labels are contracts.Located.
 
   Raises:
     UsageError: the step does something that a device cannot do, such as call Python.
   """
 
-  def step(image, label, weight):
-    return take(iter([contracts.Batch(image, label, weight, id=())]))
+  def step(image, label, weight, *box):
+    labels = contracts.Located(label, *box) if boxes else label
+    return take(iter([contracts.Batch(image, labels, weight, id=())]))
 
   function = tf.function(step, jit_compile=True)
   specs = (
     tf.TensorSpec((examples, side, side, 3), tf.uint8),
     tf.TensorSpec((examples,), tf.int32),
     tf.TensorSpec((examples,), tf.float32),
+    *([tf.TensorSpec((examples, 4), tf.float32)] * boxes),
   )
   traced = function.get_concrete_function(*specs)
   try:
