@@ -33,10 +33,6 @@ def test_help_exits_0():
     (["--job=summary"], "--job=summary needs --workdir"),
     (["--job=summary", "--workdir=nowhere"], "holds no run"),
     (["--job=summary", "--workdir=gs://bucket/run"], "must be local"),
-    (["--job=predict", "--workdir=nowhere"], "needs files or folders as arguments"),
-    (["--job=predict", "--workdir=nowhere", "cat.jpg"], "run --job=export first"),
-    (["--workdir=w", "--data_dir=d"], "give a configuration, such as --gin_file=gin/vgg16.gin"),
-    (["--workdir=w", "--data_dir=d", "gin/vgg16.gin"], "takes no files"),
     (
       ["--workdir=w", "--data_dir=nowhere", "--gin_file=gin/vgg16.gin"],
       "make one with python -m data_tools.convert",
@@ -50,6 +46,23 @@ def test_a_mistake_is_one_line_with_the_cure_and_exits_2(arguments, message, tmp
   assert done.stderr.startswith("vggtf: ERROR 2: ")
   assert len(done.stderr.splitlines()) == 1
   assert not done.stdout
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--job=predict", "--workdir=nowhere"], "needs files or folders as arguments"),
+    (["--job=predict", "--workdir=nowhere", "cat.jpg"], "run --job=export first"),
+    (["--workdir=w", "--data_dir=d"], "give a configuration, such as --gin_file=gin/vgg16.gin"),
+    (["--workdir=w", "--data_dir=d", "gin/vgg16.gin"], "takes no files"),
+  ],
+)
+def test_a_mistake_of_what_a_job_is_given_is_told_too(arguments, message, tmp_path):
+  stdout, stderr = commands.call(*arguments, code=2, cwd=tmp_path)
+  assert message in stderr
+  assert stderr.startswith("vggtf: ERROR 2: ")
+  assert len(stderr.splitlines()) == 1
+  assert not stdout
 
 
 TRAINING = ("--gin_file=gin/quickstart.gin", "--workdir=w")
@@ -77,35 +90,42 @@ SHARD = "scale_32/train-00001-of-00003"
   [
     (edit, "manifest.json", "manifest.json was edited or damaged"),
     (cut, SHARD, f"{SHARD} has"),
-    (flip_bit, SHARD, f"{SHARD} record"),
   ],
 )
 def test_damaged_data_are_one_line_with_the_file_and_exit_4(tmp_path, damage, name, message):
   data = pathlib.Path(samples.digits_like(tmp_path / "data"))
   damage(data / name)
+  _, stderr = commands.call(*TRAINING, f"--data_dir={data}", code=4, cwd=tmp_path)
+  last = stderr.splitlines()[-1]
+  assert last.startswith("vggtf: ERROR 4: ")
+  assert message in last
+
+
+def test_damage_that_tensorflow_meets_is_one_line_too(tmp_path):
+  data = pathlib.Path(samples.digits_like(tmp_path / "data"))
+  flip_bit(data / SHARD)
   small = ("--gin_param=pipeline.TrainingFeed.batch_size = 48", "--gin_param=train.run.steps = 1")
   done = vggtf(*TRAINING, *small, f"--data_dir={data}", cwd=tmp_path)
   assert done.returncode == 4
   last = done.stderr.splitlines()[-1]
   assert last.startswith("vggtf: ERROR 4: ")
-  assert message in last
+  assert f"{SHARD} record" in last
   assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("scheme", ["s3", "hdfs"])
 def test_a_filesystem_that_tensorflow_lacks_exits_5(tmp_path, scheme):
-  done = vggtf(*TRAINING, f"--data_dir={scheme}://bucket/set", cwd=tmp_path)
-  assert done.returncode == 5
-  assert done.stderr.splitlines()[-1].startswith(
+  given = f"--data_dir={scheme}://bucket/set"
+  _, stderr = commands.call(*TRAINING, given, code=5, cwd=tmp_path)
+  assert stderr.splitlines()[-1].startswith(
     f"vggtf: ERROR 5: TensorFlow has no {scheme}:// filesystem; mount {scheme}://bucket/set"
   )
 
 
 def test_a_split_smaller_than_a_batch_exits_2(tmp_path):
   data = samples.digits_like(tmp_path / "data", train=10)
-  done = vggtf(*TRAINING, f"--data_dir={data}", cwd=tmp_path)
-  assert done.returncode == 2
-  assert "batch_size = 64: expected 1 to 10, the images of the split 'train'" in done.stderr
+  _, stderr = commands.call(*TRAINING, f"--data_dir={data}", code=2, cwd=tmp_path)
+  assert "batch_size = 64: expected 1 to 10, the images of the split 'train'" in stderr
 
 
 @pytest.fixture
@@ -145,6 +165,7 @@ def test_outside_code_runs_only_when_it_is_allowed(outside):
 
 @pytest.mark.parametrize("spelling", ["--gin_param=", "--gin_params=", "--gin_bindings=", "--gin."])
 def test_a_binding_has_four_spellings(tmp_path, spelling):
-  done = describe(tmp_path, "--gin_file=gin/vgg11.gin", f"{spelling}VGG.width=0.125")
-  assert done.returncode == 0, done.stderr
-  assert "132,863,336" not in done.stdout
+  width = f"{spelling}VGG.width=0.125"
+  stdout, _ = commands.call("--job=describe", "--gin_file=gin/vgg11.gin", width, cwd=tmp_path)
+  assert "parameters" in stdout
+  assert "132,863,336" not in stdout

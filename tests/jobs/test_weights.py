@@ -1,9 +1,6 @@
 """--job=weights from the command line, and what its targets are good for."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,17 +11,6 @@ from vggtf import errors, weights, workdir
 from vggtf.jobs import weights as job
 
 
-def vggtf(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, "-m", "vggtf.main", *arguments],
-    capture_output=True,
-    text=True,
-    cwd=cwd,
-    env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
-    check=False,
-  )
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   return samples.digits_like(tmp_path_factory.mktemp("painted") / "data", (64, 73), 8, 4, 7)
@@ -33,19 +19,16 @@ def data_dir(tmp_path_factory):
 def test_a_converted_net_is_evaluated_and_exported(tmp_path, data_dir):
   content = nets.small("A", "batch", labels=None)
   weights.write(tmp_path / "net.safetensors", content)
-  done = vggtf(
+  stdout, _ = commands.call(
     "--job=weights", f"--source={tmp_path / 'net.safetensors'}", "--target=run",
     f"--data_dir={data_dir}", cwd=tmp_path,
   )  # fmt: skip
-  assert done.returncode == 0, done.stderr
-  assert "54 tensors, mean RGB 123.68, 116.779, 103.939" in done.stdout
-  assert "7 class names" in done.stdout
-  done = vggtf("--job=evaluate", "--workdir=run", cwd=tmp_path)
-  assert done.returncode == 0, done.stderr
+  assert "54 tensors, mean RGB 123.68, 116.779, 103.939" in stdout
+  assert "7 class names" in stdout
+  commands.call("--job=evaluate", "--workdir=run", cwd=tmp_path)
   (line, *_) = workdir.Workdir(str(tmp_path / "run")).read_results()
   assert (line["step"], line["count"]) == (0, 4)
-  done = vggtf("--job=export", "--workdir=run", cwd=tmp_path)
-  assert done.returncode == 0, done.stderr
+  commands.call("--job=export", "--workdir=run", cwd=tmp_path)
   assert (tmp_path / "run/export/dense/0/saved_model.pb").exists()
 
   job.run(str(tmp_path / "run"), str(tmp_path / "back.npz"))
@@ -91,18 +74,16 @@ def test_other_classes_are_refused_with_the_cure(tmp_path):
   ],
 )
 def test_a_mistake_is_one_line_with_the_cure_and_exits_2(arguments, message, tmp_path):
-  done = vggtf(*arguments, cwd=tmp_path)
-  assert done.returncode == 2
-  assert message in done.stderr
-  assert len(done.stderr.splitlines()) == 1
+  _, stderr = commands.call(*arguments, code=2, cwd=tmp_path)
+  assert message in stderr
+  assert len(stderr.splitlines()) == 1
   assert not list(tmp_path.iterdir())
 
 
 def test_a_binding_chooses_the_layout(tmp_path):
   weights.write(tmp_path / "net.npz", nets.small("A"))
-  done = vggtf(
+  commands.call(
     "--job=weights", "--source=net.npz", "--target=net.safetensors",
     "--gin_param=weights.run.layout = 'timm'", cwd=tmp_path,
   )  # fmt: skip
-  assert done.returncode == 0, done.stderr
   nets.assert_equal(weights.read(tmp_path / "net.safetensors"), nets.small("A"))

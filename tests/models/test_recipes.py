@@ -36,8 +36,7 @@ def test_recipe_takes_a_step(gin_file, net, data_dir, tmp_path):
     "train.run.checkpoint_every": 1,
     "train.run.log_every": 1,
   }
-  commands.run(
-    "vggtf.main",
+  commands.call(
     f"--gin_file=gin/{gin_file}.gin",
     *(f"--gin_param={name} = {value}" for name, value in params.items()),
     f"--data_dir={data_dir}",

@@ -14,6 +14,7 @@ def named(do):
     do()
 
 
+@pytest.mark.slow  # TensorFlow's allocator tries for ten seconds
 def test_memory_that_does_not_suffice_says_what_to_lower():
   """T2."""
   with pytest.raises(errors.EnvironmentFault, match="batches of 32 images on 2 devices; lower"):
