@@ -55,7 +55,7 @@ def drawn(data_dir, tmp_path_factory):
 def evaluated(drawn):
   for folder, scalars in (
     ("train", {"loss": 0.5, "top1_error": 0.25, "learning_rate": 1e-3, "images_per_second": 80.0}),
-    ("validation", {"top1_error": 0.5}),
+    ("validation", {"top1_error": 0.5, "localisation_error": 0.75}),
   ):
     board = hooks.TensorBoard(drawn.logs / folder, 1)
     for step in (1, 2):
@@ -88,7 +88,9 @@ def test_curves_configuration_and_sittings_are_there(whole):
   curves = section(whole, "curves")
   for text in ("loss", "training 0.25", "validation 25 %", "learning rate", "training 40"):
     assert text in curves
-  assert curves.count("<svg") == 4
+  titles = re.findall("<figcaption><strong>(.*?)</strong>", curves)
+  assert titles[:3] == ["loss", "localisation error", "top-1 error"]
+  assert curves.count("<svg") == len(titles) == 5
   assert "c = 3" in section(whole, "configuration")  # the operative one
   assert "CPU" in section(whole, "run")
   assert "dense Q=32" in section(whole, "run")
@@ -133,6 +135,7 @@ def test_maps_are_of_the_answer_and_lie_over_the_photo(whole, evaluated, data_di
   text = section(whole, "maps")
   shown = images_of(text)
   assert len(shown) == 6
+  assert f"brought to {SCALE} pixels" in text
   for at, number in enumerate((0, 8, 16)):
     record = records.read(number, 40)
     (row,) = np.flatnonzero(kept.answers.id == record.id.encode())
@@ -187,8 +190,8 @@ def test_what_a_run_lacks_is_said_and_nothing_fails(drawn, tmp_path, capsys):
   text = copy.report.read_text(encoding="utf-8")
   for name, reason in (
     ("curves", "nothing was trained here yet"),
-    ("classes", "nothing was evaluated yet"),
-    ("mistakes", "nothing was evaluated yet"),
+    ("classes", "there are no answers to single images yet"),
+    ("mistakes", "there are no answers to single images yet"),
     ("maps", "our_nets is not allowed"),
     ("filters", "our_nets is not allowed"),
     ("configuration", "has no config.gin"),

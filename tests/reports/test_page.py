@@ -53,7 +53,7 @@ def full() -> page.Report:
     data=None,
     mistakes=[one._replace(picture=photo(at)) for at, one in enumerate(mistakes)],
     heat_maps=[
-      page.HeatMap(name, name, page.Answer(0, name, 0.5), photo(0), photo(1), 0.1, 0.9)
+      page.HeatMap(name, name, page.Answer(0, name, 0.5), photo(0), photo(1), 0.1, 0.9, 448)
       for name in HOSTILE
     ],
     filters=pictures.filters(np.random.RandomState(0).normal(size=(3, 3, 3, 64))),
@@ -107,7 +107,7 @@ def test_mistakes_without_pictures_and_without_mistakes():
   text = page.render(dataclasses.replace(report, mistakes=bare, data=reason, heat_maps=reason))
   assert markup.Page(text).problems == []
   assert text.count("the disk is not here") == 2
-  none = page.render(dataclasses.replace(report, mistakes=[]))
+  none = page.render(dataclasses.replace(report, mistakes=[], heat_maps=[]))
   assert markup.Page(none).problems == []
   assert "No image was taken for another class" in none
 

@@ -122,7 +122,10 @@ def _open(
   if tuple(text for _, text in manifest.labels) != facts.labels:
     raise errors.UsageError(f"{data_dir} has other classes than the run: give its --data_dir")
   if isinstance(kept, page.Absent):
-    split = "validation" if manifest.splits.get("validation") else next(iter(manifest.splits))
+    filled = [split for split, count in manifest.splits.items() if count]
+    if not filled:
+      raise errors.UsageError(f"{data_dir} has no images")
+    split = "validation" if "validation" in filled else filled[0]
   elif kept.line["data_sha256"] == manifest.sha256():
     split = kept.line["split"]
   else:
@@ -202,6 +205,7 @@ def _draw_maps(
         pictures.photo(heat_map.draw(photo, map_, seen.window), _SIDE),
         float(map_.min()),
         float(map_.max()),
+        scale,
       )
     )
   return drawn

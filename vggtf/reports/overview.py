@@ -9,11 +9,9 @@ from vggtf import errors, workdir
 from vggtf.reports import answers, curves, page, scalars, summary
 
 _ROWS = 50  # of the classes and of the confusions
-# Title, name of the scalar, whether it is a fraction to be read as percent.
+# Title, name of the scalar, whether it is a fraction to be read as percent; errors follow the loss.
+_LOSS = ("loss", "loss", False)
 _CHARTS = (
-  ("loss", "loss", False),
-  ("top-1 error", "top1_error", True),
-  ("top-5 error", "top5_error", True),
   ("learning rate", "learning_rate", False),
   ("images a second", "images_per_second", False),
   ("share of time that images were waited for", "data_wait", True),
@@ -75,9 +73,11 @@ def charts(run: workdir.Workdir) -> list[curves.Chart]:
     UsageError: there are none.
   """
   found = {name: scalars.read(run.logs / folder) for name, folder in _LINES.items()}
+  tags = sorted({tag for of_tag in found.values() for tag in of_tag if tag.endswith("_error")})
+  of_errors = [(summary.spell(tag), tag, True) for tag in tags]
   drawn = [
     curves.draw(title, {name: of_tag.get(tag, []) for name, of_tag in found.items()}, percent)
-    for title, tag, percent in _CHARTS
+    for title, tag, percent in (_LOSS, *of_errors, *_CHARTS)
   ]
   if not any(drawn):
     raise errors.UsageError(f"there are no curves in {run.logs}: nothing was trained here yet")
@@ -96,7 +96,8 @@ def newest_answers(run: workdir.Workdir) -> answers.Kept:
     if "details" in line and path.exists():
       return answers.load(path)
   raise errors.UsageError(
-    f"nothing was evaluated yet: python -m vggtf.main --job=evaluate --workdir={run.path}"
+    "there are no answers to single images yet: python -m vggtf.main --job=evaluate "
+    f"--workdir={run.path}"
   )
 
 
@@ -104,8 +105,9 @@ def evaluation(kept: answers.Kept) -> page.Evaluation:
   """Returns the errors of the classes, and which are taken for one another."""
   classes, confusions = answers.class_errors(kept), answers.confusions(kept)
   left_out = (max(0, len(classes) - _ROWS), max(0, len(confusions) - _ROWS))
-  protocol = f"{kept.line['protocol']}, {len(kept.answers.id):,} images of {kept.line['split']}"
-  return page.Evaluation(protocol, classes[:_ROWS], confusions[:_ROWS], left_out)
+  line = kept.line
+  measured = f"{line['protocol']} of step {line['step']}, {len(kept.answers.id):,} images of "
+  return page.Evaluation(measured + line["split"], classes[:_ROWS], confusions[:_ROWS], left_out)
 
 
 def answers_to(kept: answers.Kept, ids: Iterable[str], likeliest: int) -> list[list[page.Answer]]:

@@ -46,7 +46,8 @@ class Mistake(NamedTuple):
 class HeatMap(NamedTuple):
   """A photo, and over it where a net sees what it answered; data URIs.
 
-  lowest, highest: posteriors of that class over the places.
+  lowest, highest: posteriors of that class over the places. scale: smallest side of what the net
+  slid over, pixels.
   """
 
   id: str
@@ -56,6 +57,7 @@ class HeatMap(NamedTuple):
   overlay: str
   lowest: float
   highest: float
+  scale: int
 
 
 class Evaluation(NamedTuple):

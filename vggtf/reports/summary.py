@@ -10,13 +10,17 @@ def text(rows: list[Row]) -> str:
   return "\n".join(f"{name:<13} {value}" for name, value in rows)
 
 
+def spell(metric: str) -> str:
+  """Returns the name of a metric in words: "top-1 error"."""
+  return metric.replace("top", "top-").replace("_", " ")
+
+
 def measurement(line: dict) -> Row:
   """Returns a line of results.jsonl as a row."""
-  name = line["metric"].replace("top", "top-").replace("_", " ")
   value = f"{line['value']:.2%}"
   if "standard_error" in line:
     value += f" ± {line['standard_error']:.2%}"
-  return name, f"{value} of {line['count']:,} images ({line['protocol']})"
+  return spell(line["metric"]), f"{value} of {line['count']:,} images ({line['protocol']})"
 
 
 def of_run(run: workdir.Workdir) -> list[Row]:
