@@ -100,7 +100,8 @@ class Model(Protocol):
 
   input_size: the side in pixels of the square images that it classifies.
 
-  It may have a `title`, what tables call it; one that was loaded from a run has its `source`.
+  It may have a `title`, what tables call it, and `ends_in`, which of Outputs it computes ("logits"
+  if it does not say); one that was loaded from a run has its `source`.
   """
 
   input_size: int

@@ -159,6 +159,8 @@ def test_a_run_learns_boxes_and_writes_what_it_measured(data_dir, tmp_path, caps
   assert evaluated["nets"][0]["views"] == [["centre_box", SCALE]]
   assert f"localisation error {share:.2%} ± " in capsys.readouterr().out
   assert not (folder.path / "evaluations").exists()
+  with pytest.raises(errors.UsageError, match="Centre asks for classes, but the net ends in boxes"):
+    evaluate.run(str(folder.path), MODEL, runs.VALIDATOR)
 
 
 def test_nothing_is_done_on_a_set_without_boxes(tmp_path):  # E9

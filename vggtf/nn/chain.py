@@ -48,6 +48,7 @@ class Chain(net.Net):
   """A chain of steps, and fully-connected layers after them; a `contracts.Model`.
 
   Attributes:
+    ends_in: which of contracts.Outputs the last layer computes.
     norms: the norm that follows a convolution, by the convolution's name; empty without.
   """
 
@@ -82,6 +83,7 @@ class Chain(net.Net):
     self._steps = tuple(steps)
     self._recompute = recompute
     self._head = errors.choose("head", head, heads.HEADS)
+    self.ends_in = self._head.field
     self._lrn = norms.LocalResponse(lrn_form)
     self._pool_rounding = pool_rounding
     self.norms = {}

@@ -6,7 +6,16 @@ from vggtf import contracts, errors
 
 
 def check(option: str, scale: int, model: contracts.Model) -> int:
-  """Returns `scale`, the value of this option; raises UsageError where no crop fits into it."""
+  """Returns `scale`, the value of this option.
+
+  Raises:
+    UsageError: no crop fits into it, or the net ends in something else than classes.
+  """
+  if (end := getattr(model, "ends_in", "logits")) != "logits":
+    raise errors.UsageError(
+      f"{option.partition('.')[0]} asks for classes, but the net ends in {end}: evaluate, predict "
+      "and export with a net whose head is 'classifier'; gin/eval/localisation.gin measures boxes"
+    )
   if scale < model.input_size:
     raise errors.UsageError(
       f"{option} = {scale} is smaller than the net's input of {model.input_size} pixels"
