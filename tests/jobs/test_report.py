@@ -231,21 +231,15 @@ def test_a_damaged_evaluation_is_said(evaluated, tmp_path):
 
 
 def test_a_net_that_cannot_be_mapped_is_named():
-  class Sink(tf.Module):
-    input_size, classes = 4, 3
-
-    def score_map(self, images):
-      return tf.zeros([1, 2, 2, 3, 4])  # of boxes
-
-  photo = samples.paint(0, 20, 30)
-  with pytest.raises(errors.UsageError, match="only a net that classifies can be mapped"):
-    places.look(Sink(), photo, 8)
-  del Sink.score_map
-  with pytest.raises(errors.UsageError, match="Sink has no score_map"):
-    places.look(Sink(), photo, 8)
-  with pytest.raises(errors.UsageError, match="smaller than the net's input of 4 pixels"):
-    places.choose_scale(Sink(), 3)
-  assert places.choose_scale(Sink(), None) == 8
+  photo, mean = samples.paint(0, 40, 50), (120.0, 120.0, 120.0)
+  boxes = runs.MODEL(classes=4, mean_rgb=mean, head="box")
+  with pytest.raises(errors.UsageError, match="VGG ends in boxes: only of a net that gives scores"):
+    places.look(boxes, photo, 40)
+  with pytest.raises(errors.UsageError, match="Module has no score_map: only"):
+    places.look(tf.Module(), photo, 40)
+  with pytest.raises(errors.UsageError, match="smaller than the net's input of 32 pixels"):
+    places.choose_scale(boxes, 31)
+  assert places.choose_scale(boxes, None) == 64
 
 
 def test_it_needs_a_run_and_a_file_to_write(evaluated, tmp_path):

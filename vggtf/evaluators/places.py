@@ -49,14 +49,13 @@ def look(model: contracts.Model, photo: np.ndarray, scale: int) -> Seen:
   Raises:
     UsageError: the net has no class-score map.
   """
-  if not hasattr(model, "score_map"):
-    raise errors.UsageError(f"{type(model).__name__} has no score_map, so no map can be drawn")
-  scores = model.score_map(images.rescale(tf.constant(photo), scale)[tf.newaxis])
-  if scores.shape.rank != 4 or scores.shape[-1] != model.classes:
+  name, end = type(model).__name__, getattr(model, "ends_in", "logits")
+  if not hasattr(model, "score_map") or end != "logits":
+    lack = f"ends in {end}" if end != "logits" else "has no score_map"
     raise errors.UsageError(
-      f"{type(model).__name__}.score_map gives {scores.shape} and not the scores of "
-      f"{model.classes} classes at each place: only a net that classifies can be mapped"
+      f"{name} {lack}: only of a net that gives scores of classes at each place can maps be drawn"
     )
+  scores = model.score_map(images.rescale(tf.constant(photo), scale)[tf.newaxis])
   height, width = schema.stored_size(*photo.shape[:2], scale)
   return Seen(
     tf.nn.softmax(tf.reduce_mean(scores[0], [0, 1])).numpy(),
