@@ -43,6 +43,14 @@ def test_a_net_learns_where_rectangles_are(tmp_path):
   assert [line["metric"] for line in lines] == ["localisation_error"] * 4
   assert lines[-1]["value"] == lines[-2]["value"] < 0.1
   assert f"{lines[-1]['value']:.2%}" in stdout
+  dense = (
+    "--gin_file=gin/eval/dense_localisation.gin",
+    f"--gin_param=CLASSIFIER = '{source}'",
+    "--gin_param=DenseLocalisation.scales = (32, 40)",
+  )
+  stdout, _ = commands.run(*measure, *dense)
+  assert "top-5 localisation error" in stdout
+  assert "dense Q=32,40, merged above 0.5 (run and classifier)" in stdout
 
   bare = rectangles.write(tmp_path / "bare", train=64, annotate=lambda *_: ())  # E9
   for command in (
@@ -52,4 +60,4 @@ def test_a_net_learns_where_rectangles_are(tmp_path):
     _, stderr = commands.run(*command, code=3)
     assert "data_tools.convert --source=imagenet" in stderr
   assert not (tmp_path / "none" / "checkpoints").exists()
-  assert len((run / "results.jsonl").read_text().splitlines()) == 4
+  assert len((run / "results.jsonl").read_text().splitlines()) == 5

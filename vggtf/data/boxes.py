@@ -117,10 +117,15 @@ def place(
     mirrored: bool [N], whether a crop is flipped from left to right.
   """
   points = corners.reshape(-1, 2, 2) * size[:, np.newaxis, ::-1] - corner[:, np.newaxis, ::-1]
-  first, last = np.moveaxis(points / side, 1, 0)
-  centre = (first + last) / 2
-  centre[:, 0] = np.where(mirrored, 1 - centre[:, 0], centre[:, 0])
-  return np.concatenate([centre, last - first], axis=1)
+  found = centred((points / side).reshape(-1, 4))
+  found[:, 0] = np.where(mirrored, 1 - found[:, 0], found[:, 0])
+  return found
+
+
+def centred(corners: np.ndarray) -> np.ndarray:
+  """Returns centre x and y, width and height for xmin, ymin, xmax, ymax; [N, 4] both."""
+  first, last = corners[:, :2], corners[:, 2:]
+  return np.concatenate([(first + last) / 2, last - first], axis=1)
 
 
 def see(corners: np.ndarray, size: np.ndarray, view: train_view.View, side: int) -> np.ndarray:

@@ -1,15 +1,13 @@
-"""The error of a net that finds where the object is, not what it is (appendix A.1, protocol 1)."""
+"""The error of boxes that are found in the central crop: the first protocol of appendix A.2."""
 
 from __future__ import annotations
-
-import functools
 
 import numpy as np
 import tensorflow as tf
 
-from vggtf import contracts, errors, images, metrics, schema
-from vggtf.data import boxes, evaluation_feed, pipeline, shards
-from vggtf.evaluators import classification
+from vggtf import contracts, errors, images, schema
+from vggtf.data import boxes
+from vggtf.evaluators import boxed
 
 
 class CentralBox:
@@ -68,8 +66,8 @@ class CentralBox:
     return f"box of the true class, centre {self.model.input_size} of {self.scale}"
 
 
-class Localisation:
-  """Measures the boxes of the images' true classes on one split.
+class Localisation(boxed.Boxed):
+  """Measures the boxes of the images' true classes, given the central crop.
 
   One is right if its intersection over union with a box of that class is more than 1/2.
 
@@ -82,8 +80,6 @@ class Localisation:
     max_missing: how many images may have no box of their class; they are left out.
   """
 
-  remark = ""
-
   def __init__(
     self,
     model: contracts.Model,
@@ -93,79 +89,19 @@ class Localisation:
     batch_size: int = 64,
     max_missing: int = 0,
   ):
-    records = shards.Shards(data_dir, split)
-    if not records.count:
-      raise errors.UsageError(f"the split {split!r} of {data_dir} has no images to measure on")
-    classification.check_rule(records)
-    self.predictor = CentralBox(model, scale)
-    self.protocol = self.predictor.describe()
-    self.split, self.manifest = split, records.manifest
-    self.labels = records.manifest.labels
-    self._truth: dict[bytes, np.ndarray] = {}  # by id, in the frame of the crop
-    self._boxed = np.zeros(records.count, bool)  # by number
-    for number in boxes.search(records):
-      record = records.read(number, records.sufficient_scale(scale))
-      if len(found := boxes.of_class(record)):
-        self._truth[record.id.encode()] = self.predictor.place(found, record.height, record.width)
-        self._boxed[number] = True
-    missing = records.count - len(self._truth)
-    if missing > max_missing or not self._truth:
-      raise errors.RejectedInputError(
-        f"{boxes.say_found(records, len(self._truth))}, {missing:,} have none and "
-        f"Localisation.max_missing = {max_missing} allows for no more; {boxes.CURE}"
-      )
-    self._feed = evaluation_feed.EvaluationFeed(records, self.predictor, batch_size)
-    self._batches = functools.cache(self._feed.batches)
-    spec = self._feed.batches(0, records.count).element_spec  # that of all shares
-    self._graph = tf.function(self.predictor.__call__, input_signature=[spec.image, spec.label])
+    predictor = CentralBox(model, scale)
+    metric = "localisation_error"
+    super().__init__(model, data_dir, predictor, metric, split, batch_size, max_missing)
+    signature = [self.batch_spec.image, self.batch_spec.label]
+    self._graph = tf.function(predictor.__call__, input_signature=signature)
 
-  def __call__(self, worker: int = 0, workers: int = 1) -> dict[str, metrics.Mean]:
-    """Returns "localisation_error" as (sum, weight): the fraction of images.
-
-    Args:
-      worker: of several processes that share the images; see `EvaluationFeed.batches`.
-      workers: how many they are.
-
-    Raises:
-      DivergedError: a box is not finite; the images are named.
-      IntegrityError: an image cannot be read, or not all were counted.
-    """
-    mean = metrics.Mean()
-    with pipeline.named_failures(self._feed):
-      for batch in self._batches(worker, workers):
-        wrong, counts = self._judge(batch)
-        mean = mean.add(wrong, counts)
-    share = self._boxed[worker::workers].sum()
-    if mean.weight != share:
-      raise errors.IntegrityError(
-        f"{mean.weight:.0f} images were evaluated, {share} have a box of their class"
-      )
-    return {"localisation_error": mean}
-
-  def measure(
-    self, posteriors: bool = False, worker: int = 0, workers: int = 1
-  ) -> list[contracts.Measured]:
-    """Returns what a call does, for `worker` of `workers`; there are no posteriors to keep.
-
-    Raises:
-      DivergedError: as for a call.
-      IntegrityError: as for a call.
-    """
-    del posteriors
-    return [contracts.Measured(self.predictor, self(worker, workers), None)]
-
-  def _judge(self, batch: contracts.Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Returns float32 [N] twice: 1 for images whose box is wrong, and for those that count."""
-    predicted = self._graph(batch.image, batch.label).numpy()
+  def wrong(self, batch: contracts.Batch, counts: np.ndarray) -> np.ndarray:
+    """Returns float32 [N]; see `boxed.Boxed.wrong`."""
     ids = batch.id.numpy()
-    counts = np.array([id_ in self._truth for id_ in ids]) & (batch.weight.numpy() > 0)
-    bad = ids[counts & ~np.isfinite(predicted).all(axis=1)]
-    if len(bad):
-      names = ", ".join(id_.decode() for id_ in bad[:5])
-      raise errors.DivergedError(f"boxes of {len(bad)} images are not finite: {names}")
-    wrong = np.ones(len(ids), np.float32)
+    predicted = self._graph(batch.image, batch.label).numpy()
+    boxed.check_finite(predicted[counts], ids[counts])
+    found = np.ones(len(ids), np.float32)
     for place in np.flatnonzero(counts):
-      truth = self._truth[ids[place]]
-      answers = np.tile(predicted[place].astype(np.float64), (len(truth), 1))
-      wrong[place] = tf.reduce_min(boxes.misses(answers, truth))
-    return wrong, counts.astype(np.float32)
+      truth = self.predictor.place(*self.truth[ids[place]])
+      found[place] = boxed.misses_all(predicted[place], truth)
+    return found
