@@ -12,7 +12,7 @@ from tests import samples
 from vggtf import schema
 
 COLOURS = ((230, 30, 30), (30, 30, 230))  # of the rectangles of each class
-GREY = (30, 120, 30)  # around them; red + blue tells
+AROUND = (30, 120, 30)  # red + blue tells a rectangle from it
 
 
 def choose(split: str, at: int) -> tuple[tuple[int, int], list[schema.Box]]:
@@ -28,7 +28,7 @@ def choose(split: str, at: int) -> tuple[tuple[int, int], list[schema.Box]]:
 def draw(size: tuple[int, int], boxes: Sequence[schema.Box]) -> np.ndarray:
   """Returns uint8 [height, width, 3]."""
   height, width = size
-  picture = Image.new("RGB", (width, height), GREY)
+  picture = Image.new("RGB", (width, height), AROUND)
   for box in boxes:
     corners = np.rint(np.multiply((box.xmin, box.ymin, box.xmax, box.ymax), (width, height) * 2))
     ImageDraw.Draw(picture).rectangle([*(corners - (0, 0, 1, 1))], fill=COLOURS[box.label])
