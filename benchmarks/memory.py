@@ -6,8 +6,6 @@ what it had before: TensorFlow, weights and momentum, 1.1 GB of them, are not in
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import pathlib
 import resource
 import time
@@ -31,7 +29,9 @@ TIMED = 8  # the batch whose second step is timed
 def measure() -> dict:
   rows, taken = [], {}
   for batch in BATCHES:
-    found = taken[f"batch {batch}"] = {name: [_measure_apart(name, batch)] for name in OPTIONS}
+    found = taken[f"batch {batch}"] = {
+      name: [rounds.apart(take_steps, name, batch)] for name in OPTIONS
+    }
     (plain,) = found["plain"]
     for name, (one,) in found.items():
       ratio = one.amount / plain.amount
@@ -45,12 +45,6 @@ def measure() -> dict:
     f"the same at every batch. Timed with batch {TIMED}"
   ]
   return {"rows": rows, "notes": notes, "rounds": taken}
-
-
-def _measure_apart(name: str, batch: int) -> rounds.Round:
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
-    return executor.submit(take_steps, name, batch).result()
 
 
 def take_steps(name: str, batch: int) -> rounds.Round:

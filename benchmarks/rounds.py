@@ -7,7 +7,9 @@ where others compute too, it is the steadier of the two.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import multiprocessing
 import resource
 import statistics
 import time
@@ -64,6 +66,11 @@ class Row:
   cpu_ratio: float
 
 
+def contender(run: Callable[[], object], amount: float) -> Contender:
+  """Returns one whose round is a call, which does as much work each time."""
+  return Contender(lambda: (run(), amount)[1])
+
+
 def take_turns(contenders: dict[str, Contender], rounds: int) -> dict[str, list[Round]]:
   """Returns the rounds of each contender, taken by turns after one that does not count."""
   taken = {name: [] for name in contenders}
@@ -92,6 +99,16 @@ def compare(
     max(ratios),
     statistics.median(cpu_ratios),
   )
+
+
+def apart(function: Callable, *arguments):
+  """Returns what the function, of a module, does in a process of its own.
+
+  It is spawned, so that none meets the threads, the pages or the caches of another.
+  """
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
+    return executor.submit(function, *arguments).result()
 
 
 def _time(contender: Contender) -> Round:

@@ -8,13 +8,11 @@ belong below it, and "rounds", all that was measured. It goes to build/benchmark
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import datetime
 import importlib
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import pathlib
 import platform
@@ -23,7 +21,10 @@ import sys
 import rich.console
 import rich.table
 
-NAMES = ("checkpoint", "convert", "input", "memory", "predictors", "scaling", "serving", "step")
+from benchmarks import rounds
+
+NAMES = ("checkpoint", "convert", "input", "loop", "memory")
+NAMES += ("predictors", "scaling", "serving", "step")
 OUTPUT = pathlib.Path(__file__).parents[1] / "build" / "benchmarks"
 PACKAGES = ("tensorflow", "torch", "numpy", "apache-beam", "pillow", "simplejpeg")
 # Of the environment and of the processor's flags, what decides how fast a convolution can be.
@@ -42,11 +43,7 @@ def main() -> int:
   machine, results = describe_machine(), {}
   for name in names:
     print(f"{name} ...", file=sys.stderr)
-    # Spawned, so that no benchmark meets the threads, the pages or the caches of another.
-    with concurrent.futures.ProcessPoolExecutor(
-      1, multiprocessing.get_context("spawn")
-    ) as executor:
-      results[name] = executor.submit(measure, name).result()
+    results[name] = rounds.apart(measure, name)
     kept = {"name": name, "machine": machine} | results[name]
     (OUTPUT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
   show(results, machine)

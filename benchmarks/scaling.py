@@ -20,6 +20,7 @@ import sys
 import tempfile
 
 from benchmarks import photos, rounds
+from vggtf.reports import scalars
 
 NET = "cifar10_vgg16"
 BATCH = 256  # images a process
@@ -146,12 +147,8 @@ def _settings(count: int, together: bool) -> list[dict[str, str]]:
 
 def _logged_speed(folder: pathlib.Path) -> float:
   """Returns the median speed of the windows that a run logged, without the first."""
-  from tensorboard.backend.event_processing import event_accumulator
-
-  logs = event_accumulator.EventAccumulator(str(folder / "logs" / "train"))
-  logs.Reload()
-  points = logs.Tensors("images_per_second")[1:]
-  return statistics.median(point.tensor_proto.float_val[0] for point in points)
+  points = scalars.read(folder / "logs" / "train")["images_per_second"]
+  return statistics.median(speed for _, speed in points[1:])
 
 
 def _parameters(run: pathlib.Path) -> int:

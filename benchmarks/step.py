@@ -1,30 +1,23 @@
-"""The training step and the forward pass, beside torch's, Keras's and a matrix product; the loop.
+"""The training step and the forward pass, beside torch's, Keras's and a matrix product.
 
-What trains is what --job=train puts together, taken over where its loop would begin: the bare step
-is its step on one batch that stays in memory, the loop is its loop with feed, hooks and logs. torch
-runs the same net, eager, channels_last, on as many threads, with its fused SGD; Keras 2 in
-model.fit. They compute no error rates, ours does.
+One batch stays in memory. torch runs the same net, eager, channels_last, on as many threads, with
+its fused SGD; Keras 2 in model.fit. They compute no error rates, ours does.
 """
 
 from __future__ import annotations
 
 import itertools
-import pathlib
-import tempfile
 from collections.abc import Callable, Iterator
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import peers, photos, rounds
+from benchmarks import peers, rounds
 from benchmarks.peers import SIDE
-from vggtf import config, contracts
-from vggtf.jobs import train
+from vggtf import contracts
 from vggtf.losses import softmax, weight_decay
 from vggtf.models import vgg
 from vggtf.optimizers import schedules, sgd
-from vggtf.training import loop
 from vggtf.training import step as training_step
 from vggtf.training import strategy as strategies
 
@@ -33,8 +26,6 @@ MATRIX_SIDE = 4096
 TYPES = ("float32", "bfloat16")
 BATCHES = (8, 32)
 ROUNDS = 3
-LOOPS = {"quickstart": (100, 5), "vgg16": (6, 3)}  # steps of a round, rounds
-LOOP_BATCH = 8  # of net D
 
 
 def measure() -> dict:
@@ -58,12 +49,6 @@ def measure() -> dict:
         weight=2 * multiply_adds() / 1e9,
       )
     )
-  with tempfile.TemporaryDirectory() as folder:
-    for net in LOOPS:
-      found = taken[f"loop, {net}"] = measure_loop(net, pathlib.Path(folder))
-      rows.append(
-        rounds.compare(f"{net}, the loop", "img/s", found["loop"], "its bare step", found["bare"])
-      )
   notes = ["step: GFLOP/s from the multiply-adds of the convolutions and matrix products alone"]
   for package, there in {"torch": peers.TORCH, "tf_keras": peers.KERAS}.items():
     if not there:
@@ -77,26 +62,21 @@ def _contenders(compute_type: str, batch: int) -> dict[str, rounds.Contender]:
   net = vgg.VGG(CLASSES, peers.MEAN_RGB, compute_dtype=compute_type)
   forward = tf.function(lambda: net(tf.constant(image)).logits)
   contenders = {
-    "step": _work(make_step(net, image, label), batch),
-    "forward": _work(lambda: forward().numpy(), batch),
+    "step": rounds.contender(make_step(net, image, label), batch),
+    "forward": rounds.contender(lambda: forward().numpy(), batch),
     "product": make_product(compute_type),
   }
   if peers.TORCH:
     step, forward_ = peers.make_torch(compute_type, image, label, CLASSES)
-    contenders |= {"step, torch": _work(step, batch), "forward, torch": _work(forward_, batch)}
+    contenders |= {
+      "step, torch": rounds.contender(step, batch),
+      "forward, torch": rounds.contender(forward_, batch),
+    }
   if peers.KERAS:
-    contenders["step, Keras's fit"] = _work(
+    contenders["step, Keras's fit"] = rounds.contender(
       peers.make_keras_fit(compute_type, image, label, CLASSES), batch
     )
   return contenders
-
-
-def _work(run: Callable[[], object], amount: float) -> rounds.Contender:
-  def work() -> float:
-    run()
-    return amount
-
-  return rounds.Contender(work)
 
 
 def make_step(net: vgg.VGG, image: np.ndarray, label: np.ndarray) -> Callable[[], object]:
@@ -150,7 +130,9 @@ def make_product(compute_type: str) -> rounds.Contender:
     )
     multiply = lambda: tf.linalg.matmul(left, right).numpy()  # noqa: E731
   times = 4
-  return _work(lambda: [multiply() for _ in range(times)], times * 2 * MATRIX_SIDE**3 / 1e9)
+  return rounds.contender(
+    lambda: [multiply() for _ in range(times)], times * 2 * MATRIX_SIDE**3 / 1e9
+  )
 
 
 def multiply_adds() -> int:
@@ -165,44 +147,3 @@ def multiply_adds() -> int:
     layers.append(side**2 * inputs * outputs)
     inputs, side = outputs, 1
   return 3 * sum(layers) - layers[0]  # nobody asks for the gradient of the pixels
-
-
-def measure_loop(net: str, folder: pathlib.Path) -> dict[str, list[rounds.Round]]:
-  """Returns rounds of --job=train's loop on pictures, and of its step on one of its batches."""
-  count, times = LOOPS[net]
-  if net == "quickstart":
-    data, params = photos.digits(folder), []
-  else:
-    (folder / "photos").mkdir()
-    photos.write(folder / "photos")
-    data = photos.convert(folder / "photos", folder / "photo_records", "256", "train=1")
-    params = [f"TrainingFeed.batch_size = {LOOP_BATCH}", "train.run.log_every = 1"]
-  taken = {}
-
-  def measure_inside(steps, done, until, hooks, batch_size, *rest, **options):
-    del until
-    fixed = repeat(next(steps.args[0]))
-    starts = itertools.count(done, count)
-
-    def take_loop():
-      start = next(starts)
-      run(steps, start, start + count, hooks, batch_size, *rest, **options)
-
-    taken.update(
-      rounds.take_turns(
-        {
-          "bare": _work(lambda: steps.func(fixed, count), count * batch_size),
-          "loop": _work(take_loop, count * batch_size),
-        },
-        times,
-      )
-    )
-    return 10**9, False  # as if all steps had been taken
-
-  run = loop.run
-  config.parse([f"gin/{net}.gin"], params, [train.__name__])
-  with mock.patch.object(loop, "run", measure_inside):
-    config.configured(train.run)(
-      workdir=str(folder / f"run_{net}"), data_dir=data, configuration=config
-    )
-  return taken
