@@ -100,11 +100,11 @@ def test_pictures_become_a_saved_model_that_answers(data, trained, tmp_path):
 
   picture = tmp_path / "000.jpg"
   asked = ("--job=predict", f"--workdir={trained}", f"--heatmap={tmp_path}/maps", picture)
-  stdout, _ = commands.run("vggtf.main", *asked)
+  stdout, _ = commands.call(*asked)
   assert answered[0] in stdout
   assert [path.name for path in (tmp_path / "maps").iterdir()] == ["000.jpg.heatmap.png"]
   page = tmp_path / "page.html"
-  commands.run("vggtf.main", "--job=report", f"--workdir={trained}", f"--output={page}")
+  commands.call("--job=report", f"--workdir={trained}", f"--output={page}")
   text = page.read_text(encoding="utf-8")
   assert "VGG.config = &#39;A&#39;" in text
   assert 'class="absent"' not in text
@@ -114,13 +114,14 @@ def test_pictures_become_a_saved_model_that_answers(data, trained, tmp_path):
 
 
 def test_same_command_again_has_nothing_to_do(data, trained):
-  _, stderr = commands.run(
-    "vggtf.main", *SHORT, f"--data_dir={data}/records", f"--workdir={trained}"
-  )
+  _, stderr = commands.call(*SHORT, f"--data_dir={data}/records", f"--workdir={trained}")
   assert "nothing to do" in stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 42)])
+@pytest.mark.parametrize(
+  ("number", "code"),
+  [(signal.SIGKILL, -9), pytest.param(signal.SIGTERM, 42, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_ends_with_the_same_bits(data, trained, tmp_path, number, code):
   command = (*SHORT, f"--data_dir={data}/records", f"--workdir={tmp_path}/run")
   process = commands.start(
@@ -176,16 +177,16 @@ def test_a_net_from_outside_trains(data, tmp_path):
     "train.run.steps = 1\n"
   )
   command = (
-    "vggtf.main",
     "--gin_file=my_net.gin",
     f"--gin_search_paths={tmp_path}",
     f"--data_dir={data}/records",
     f"--workdir={tmp_path}/run",
   )
-  _, stderr = commands.run(*command, code=2, path=tmp_path)
+  _, stderr = commands.call(*command, code=2)
   assert stderr.endswith("allow with --gin_allow_import=my_nets\n")
   allowed = "--gin_allow_import=my_nets"
-  _, stderr = commands.run(*command, allowed, "--gin.train.run.log_every=1", path=tmp_path)
+  told = (allowed, "--gin.train.run.log_every=1")
+  _, stderr = commands.run("vggtf.main", *command, *told, path=tmp_path)
   assert "step 1 of 1" in stderr
   weights = tf.train.load_variable(
     checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").prefix(1),
@@ -194,7 +195,7 @@ def test_a_net_from_outside_trains(data, tmp_path):
   assert weights.any()
 
   # The run's own configuration imports it, too.
-  evaluate = ("vggtf.main", "--job=evaluate", f"--workdir={tmp_path}/run")
-  commands.run(*evaluate, code=2, path=tmp_path)
-  stdout, _ = commands.run(*evaluate, allowed, path=tmp_path)
+  evaluate = ("--job=evaluate", f"--workdir={tmp_path}/run")
+  commands.call(*evaluate, code=2)
+  stdout, _ = commands.run("vggtf.main", *evaluate, allowed, path=tmp_path)
   assert "top-1 error" in stdout

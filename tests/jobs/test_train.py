@@ -7,8 +7,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -404,35 +402,3 @@ def test_memory_that_does_not_suffice_is_a_fault_of_the_machine(tmp_path, data_d
 
   with pytest.raises(errors.EnvironmentFault, match="out of memory with batches of 8 images"):
     runs.run(tmp_path / "run", data_dir, evaluator=exhausted, steps=1)
-
-
-TWO_DEVICES = """
-import functools, sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.jobs import runs
-model = functools.partial(runs.MODEL, norm=None, dropout=0.0)
-mirrored = functools.partial(tf.distribute.MirroredStrategy, ["/cpu:0", "/cpu:1"])
-runs.run(sys.argv[1], sys.argv[2], model=model, strategy=mirrored, steps=2)
-"""
-
-
-def test_replicas_divide_the_batch_among_them(tmp_path, data_dir):
-  def model(**arguments):
-    return runs.MODEL(norm=None, dropout=0.0, **arguments)
-
-  runs.run(tmp_path / "one", data_dir, model=model, steps=2)
-  subprocess.run(
-    [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two"), data_dir],
-    cwd=ROOT,
-    check=True,
-    capture_output=True,
-  )
-  one, two = runs.saved(tmp_path / "one", 2), runs.saved(tmp_path / "two", 2)
-  assert one.keys() == two.keys()
-  compared = [name for name in one if name.startswith(("model/layers", "optimizer/velocities"))]
-  assert len(compared) == 4 * len(runs.MODEL(classes=4, mean_rgb=(0.0, 0.0, 0.0)).layers)
-  for name in compared:
-    found, expected = (np.frombuffer(bits[name], np.float32) for bits in (two, one))
-    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected), name

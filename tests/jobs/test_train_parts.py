@@ -33,11 +33,13 @@ OPTIMIZERS = {
     ),
     norm=1.0,
   ),
-  "SGDW": functools.partial(addons.Optimizer, "SGDW", MOMENTUM, weight_decay_per_rate=0.1),
-  "LAMB": functools.partial(addons.Optimizer, "LAMB", {"weight_decay": 0.01}),
   "Lookahead(SGD)": functools.partial(
     addons.Optimizer, "SGD", MOMENTUM, (("Lookahead", {"sync_period": 2}),)
   ),
+}
+MORE_ADDONS = {
+  "SGDW": functools.partial(addons.Optimizer, "SGDW", MOMENTUM, weight_decay_per_rate=0.1),
+  "LAMB": functools.partial(addons.Optimizer, "LAMB", {"weight_decay": 0.01}),
   "MovingAverage(SGD)": functools.partial(
     addons.Optimizer, "SGD", MOMENTUM, (("MovingAverage", {"average_decay": 0.5}),)
   ),
@@ -49,12 +51,14 @@ def data_dir(tmp_path_factory):
   return samples.digits_like(tmp_path_factory.mktemp("painted") / "data")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+  "name", [*OPTIMIZERS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_ADDONS)]
+)
 def test_a_run_that_stopped_goes_on_bit_for_bit(name, data_dir, tmp_path):
   run = functools.partial(
     runs.run,
     data_dir=data_dir,
-    optimizer=OPTIMIZERS[name],
+    optimizer=(OPTIMIZERS | MORE_ADDONS)[name],
     weight_decay=weight_decay.Nothing,
     averaging=EMA,
     weights="ema",
@@ -82,8 +86,8 @@ class Weighed(classification.Classification):
     super().__init__(net, data_dir, runs.CENTRE)
     self._net = net
 
-  def measure(self, posteriors=False):
-    *others, found = super().measure(posteriors)
+  def measure(self, *given, **share):
+    *others, found = super().measure(*given, **share)
     return [
       *others,
       found._replace(means={"top1_error": metrics.Mean(weigh(self._net.layers["fc8"].weights), 1)}),
@@ -143,13 +147,11 @@ parts.two_steps(sys.argv[1], sys.argv[2],
 
 
 def two_steps(folder, data_dir, **changes):
-  """Trains with a rule of TensorFlow Addons and measures averages, on any devices."""
+  """Trains and measures averages, on any devices."""
   runs.run(
     folder,
     data_dir,
     model=functools.partial(runs.MODEL, norm=None, dropout=0.0),
-    optimizer=OPTIMIZERS["SGDW"],
-    weight_decay=weight_decay.Nothing,
     averaging=EMA,
     weights="ema",
     evaluator=Weighed,
@@ -158,12 +160,11 @@ def two_steps(folder, data_dir, **changes):
   )
 
 
-def test_replicas_average_and_measure_as_one_device(data_dir, tmp_path):
+def test_replicas_train_average_and_measure_as_one_device(data_dir, tmp_path):
   two_steps(tmp_path / "one", data_dir)
   subprocess.run(
     [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two"), data_dir],
     cwd=ROOT,
-    env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
     check=True,
     capture_output=True,
   )
@@ -171,8 +172,10 @@ def test_replicas_average_and_measure_as_one_device(data_dir, tmp_path):
   assert [line["value"] for line in two] == pytest.approx([line["value"] for line in one], rel=1e-5)
   one, two = (runs.saved(tmp_path / name, 2) for name in ("one", "two"))
   assert one.keys() == two.keys()
-  compared = [name for name in one if name.startswith("averaging/")]
-  assert compared
+  kinds = ("model/layers", "optimizer/velocities", "averaging/")
+  compared = [name for name in one if name.startswith(kinds)]
+  layers = len(runs.MODEL(classes=4, mean_rgb=(0.0, 0.0, 0.0)).layers)
+  assert len(compared) == 3 * 2 * layers + 1  # and an average of the mean RGB
   for name in compared:
     found, expected = (np.frombuffer(bits[name], np.float32) for bits in (two, one))
     assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected), name

@@ -122,7 +122,7 @@ def test_a_name_instead_of_a_list_is_refused():
     initial.FromWeights("a.npz", "fc8")
 
 
-@pytest.mark.parametrize("config", ["B", "D"])
+@pytest.mark.parametrize("config", ["D", pytest.param("B", marks=pytest.mark.slow)])
 def test_a_trained_net_stages_a_deeper_one_and_is_tuned_to_other_classes(tmp_path, config):
   data = samples.digits_like(tmp_path / "data")
   drawn = {"initializer": initializers.He(), "input_size": 32, "width": 1 / 16}
