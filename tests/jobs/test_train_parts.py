@@ -161,6 +161,7 @@ def two_steps(folder, data_dir, **changes):
 
 
 def test_replicas_train_average_and_measure_as_one_device(data_dir, tmp_path):
+  """P10, for the replicas of one process."""
   two_steps(tmp_path / "one", data_dir)
   subprocess.run(
     [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two"), data_dir],
