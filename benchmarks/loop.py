@@ -39,9 +39,11 @@ def _take_over(net: str, folder: pathlib.Path) -> dict[str, list[rounds.Round]]:
   if net == "quickstart":
     data, params = photos.digits(folder), []
   else:
-    (folder / "photos").mkdir()
-    photos.write(folder / "photos")
-    data = photos.convert(folder / "photos", folder / "photo_records", "256", "train=1")
+    for split in ("train", "validation"):
+      (folder / "photos" / split).mkdir(parents=True)
+      photos.write(folder / "photos" / split)
+    shards = "train=1,validation=1"
+    data = photos.convert(folder / "photos", folder / "photo_records", "256", shards)
     params = [f"TrainingFeed.batch_size = {BATCH}", "train.run.log_every = 1"]
   taken = {}
 
