@@ -44,17 +44,23 @@ def _take_over(net: str, folder: pathlib.Path) -> dict[str, list[rounds.Round]]:
       photos.write(folder / "photos" / split)
     shards = "train=1,validation=1"
     data = photos.convert(folder / "photos", folder / "photo_records", "256", shards)
-    params = [f"TrainingFeed.batch_size = {BATCH}", "train.run.log_every = 1"]
+    params = [f"TrainingFeed.batch_size = {BATCH}", f"train.run.log_every = {count}"]
   taken = {}
 
   def measure_inside(take, done, until, hooks, batch_size, *rest, **options):
-    del until
     fixed = step.repeat(next(take.args[0]))
-    starts = itertools.count(done, count)
+    ends = itertools.count(done + count, count)
 
     def take_loop():
-      start = next(starts)
-      run(take, start, start + count, hooks, batch_size, *rest, **options)
+      end = next(ends)
+
+      def take_some(steps):  # and stops as if asked to, for at its end a run measures and saves
+        block = take(min(steps, end - reached[0]))
+        reached[0] += block.steps
+        return block._replace(stop=reached[0] == end)
+
+      reached = [end - count]
+      run(take_some, end - count, until + end, hooks, batch_size, *rest, **options)
 
     taken.update(
       rounds.take_turns(

@@ -53,7 +53,7 @@ class StepCost:
 
 def measure() -> dict:
   first, second = sorted(os.sched_getaffinity(0))[:2]
-  taken = {"one": [], "side by side": [], "pair": []}
+  taken = {"one": [], "side by side": [], "pair": [], "pair, bfloat16 sums": []}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     data = photos.digits(folder)
@@ -61,13 +61,18 @@ def measure() -> dict:
       at = folder / str(number)
       taken["one"].append(_speed(data, [at / "one"], [first]))
       taken["side by side"].append(_speed(data, [at / "left", at / "right"], [first, second]))
-      taken["pair"].append(_speed(data, [at / "0", at / "1"], [first, second], together=True))
+      for sums in ("float32", "bfloat16"):
+        places = [at / sums / "0", at / sums / "1"]
+        speed = _speed(data, places, [first, second], sums)
+        taken["pair" if sums == "float32" else "pair, bfloat16 sums"].append(speed)
     parameters = _parameters(folder / "0" / "one")
   found = {who: [_round(speed) for speed in speeds] for who, speeds in taken.items()}
-  rows = [
-    rounds.compare("2 workers", "img/s", found["pair"], "twice one's", found["one"], weight=0.5),
-    rounds.compare("2 workers", "img/s", found["pair"], "2 alone", found["side by side"]),
-  ]
+  rows = []
+  for who, what in (("pair", "2 workers"), ("pair, bfloat16 sums", "2 workers, bfloat16 sums")):
+    rows += [
+      rounds.compare(what, "img/s", found[who], "twice one's", found["one"], weight=0.5),
+      rounds.compare(what, "img/s", found[who], "2 alone", found["side by side"]),
+    ]
   alone, pair = (statistics.median(taken[who]) for who in ("side by side", "pair"))
   cost = StepCost(2 * BATCH / alone, 4 * parameters)
   extra = 2 * BATCH / pair - cost.seconds
@@ -90,11 +95,17 @@ def measure() -> dict:
 
 
 def _speed(
-  data: str, folders: list[pathlib.Path], cores: list[int], together: bool = False
+  data: str, folders: list[pathlib.Path], cores: list[int], sums: str | None = None
 ) -> float:
-  """Returns the images a second of a process for each folder, on a core of its own, in all."""
-  overlays = ["--gin_file=gin/with/multi_worker.gin"] if together else []
-  batch = BATCH * len(folders) if together else BATCH
+  """Returns the images a second of a process for each folder, on a core of its own, in all.
+
+  With a type for `sums` they train one net, and add up their gradients in it.
+  """
+  overlays = []
+  if sums:
+    overlays.append("--gin_file=gin/with/multi_worker.gin")
+    overlays.append(f"--gin_param=TrainStep.all_reduce_dtype = {sums!r}")
+  batch = BATCH * len(folders) if sums else BATCH
   steps = WINDOW * (WINDOWS + 1)
   command = [
     *(sys.executable, "-m", "vggtf.main", f"--gin_file=gin/{NET}.gin", *overlays),
@@ -116,7 +127,7 @@ def _speed(
         stderr=log,
       )
       for folder, core, settings in zip(
-        folders, cores, _settings(len(folders), together), strict=True
+        folders, cores, _settings(len(folders), sums is not None), strict=True
       )
     ]
     codes = [process.wait() for process in processes]
@@ -124,7 +135,7 @@ def _speed(
       log.seek(0)
       raise RuntimeError(f"{' '.join(command)} failed\n{log.read()}")
   speeds = [_logged_speed(folder) for folder in folders]
-  return statistics.mean(speeds) if together else math.fsum(speeds)
+  return statistics.mean(speeds) if sums else math.fsum(speeds)
 
 
 def _settings(count: int, together: bool) -> list[dict[str, str]]:
