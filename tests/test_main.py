@@ -66,6 +66,7 @@ def test_a_mistake_of_what_a_job_is_given_is_told_too(arguments, message, tmp_pa
 
 
 TRAINING = ("--gin_file=gin/quickstart.gin", "--workdir=w")
+SMALL = ("--gin_param=pipeline.TrainingFeed.batch_size = 48", "--gin_param=train.run.steps = 1")
 
 
 def cut(path: pathlib.Path):
@@ -95,7 +96,7 @@ SHARD = "scale_32/train-00001-of-00003"
 def test_damaged_data_are_one_line_with_the_file_and_exit_4(tmp_path, damage, name, message):
   data = pathlib.Path(samples.digits_like(tmp_path / "data"))
   damage(data / name)
-  _, stderr = commands.call(*TRAINING, f"--data_dir={data}", code=4, cwd=tmp_path)
+  _, stderr = commands.call(*TRAINING, *SMALL, f"--data_dir={data}", code=4, cwd=tmp_path)
   last = stderr.splitlines()[-1]
   assert last.startswith("vggtf: ERROR 4: ")
   assert message in last
@@ -104,8 +105,7 @@ def test_damaged_data_are_one_line_with_the_file_and_exit_4(tmp_path, damage, na
 def test_damage_that_tensorflow_meets_is_one_line_too(tmp_path):
   data = pathlib.Path(samples.digits_like(tmp_path / "data"))
   flip_bit(data / SHARD)
-  small = ("--gin_param=pipeline.TrainingFeed.batch_size = 48", "--gin_param=train.run.steps = 1")
-  done = vggtf(*TRAINING, *small, f"--data_dir={data}", cwd=tmp_path)
+  done = vggtf(*TRAINING, *SMALL, f"--data_dir={data}", cwd=tmp_path)
   assert done.returncode == 4
   last = done.stderr.splitlines()[-1]
   assert last.startswith("vggtf: ERROR 4: ")
