@@ -137,6 +137,9 @@ def _numbers(ours: _Ours) -> tuple[str, str, str, str]:
   ]
   runs = dict.fromkeys(f"{net['run']} step {net['step']}" for net in line["nets"])
   data = f"{line['split']}, {line['count']:,} images of {line['data_sha256'][:8]}{line['remark']}"
+  techniques = {name for net in ours.nets for name in net.techniques}
+  if techniques <= {paper.DENSE, paper.CROPS} and "flip" not in line["protocol"]:
+    data += ", no flip"  # all of the paper's are means with the mirror image
   return *errors, data, " + ".join(runs)
 
 
