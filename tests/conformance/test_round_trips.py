@@ -21,7 +21,12 @@ def test_checkpoint(name, tmp_path):
     variable.assign(values)
 
 
-@pytest.mark.parametrize("name", configurations.NETS)
+# An export takes six seconds: one net of each kind always, the others where there is time.
+ALWAYS = ("alexnet", "googlenet", "quickstart", "vgg11_lrn")
+REST = [pytest.param(n, marks=pytest.mark.slow) for n in configurations.NETS if n not in ALWAYS]
+
+
+@pytest.mark.parametrize("name", [*ALWAYS, *REST])
 def test_saved_model(name, tmp_path):
   net = configurations.net(name)
   images = configurations.pictures(net.input_size)
