@@ -279,8 +279,9 @@ def test_a_kill_in_training_on_cifar_10_changes_no_bit(shared_data, tmp_path):
     archive.extractall(tmp_path, filter="data")
   pictures = tmp_path / "cifar10"
   (pictures / "test").rename(pictures / "validation")
-  flags = ("--source=folder", f"--input={pictures}", "--scales=32,36", "--shards=train=4")
-  commands.run("data_tools.convert", *flags, f"--output={tmp_path / 'data'}")
+  flags = ("--source=folder", f"--input={pictures}", "--scales=32,36")
+  shards = "--shards=train=4,validation=2"
+  commands.run("data_tools.convert", *flags, shards, f"--output={tmp_path / 'data'}")
   params = {
     "train__run__evaluate_every": 100,
     "train__run__checkpoint_every": 20,
