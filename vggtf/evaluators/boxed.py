@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from typing import Any
 
@@ -13,7 +14,7 @@ from vggtf.data import boxes, evaluation_feed, pipeline, shards
 from vggtf.evaluators import classification
 
 
-class Boxed:
+class Boxed(abc.ABC):
   """Measures answers on the images of a split that have a box of their class.
 
   A subclass says what `wrong` is of a batch.
@@ -76,6 +77,7 @@ class Boxed:
     self._batches = functools.cache(self._feed.batches)
     self.batch_spec = self._feed.batches(0, records.count).element_spec  # that of all shares
 
+  @abc.abstractmethod
   def wrong(self, batch: contracts.Batch, counts: np.ndarray) -> np.ndarray:
     """Returns float32 [N]: 0 for images whose answer is right, else 1.
 
@@ -86,7 +88,6 @@ class Boxed:
     Raises:
       DivergedError: an answer is not finite; the images are named.
     """
-    raise NotImplementedError
 
   def __call__(self, worker: int = 0, workers: int = 1) -> dict[str, metrics.Mean]:
     """Returns the error as (sum, weight): the fraction of images.
