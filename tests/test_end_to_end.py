@@ -150,6 +150,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(data, trained, tmp_path, num
     np.testing.assert_array_equal(ours.get_tensor(name), theirs.get_tensor(name), err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_net_from_outside_trains(data, tmp_path):
   (tmp_path / "my_nets.py").write_text(
     "import tensorflow as tf\n"

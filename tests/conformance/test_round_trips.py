@@ -22,7 +22,7 @@ def test_checkpoint(name, tmp_path):
 
 
 # An export takes six seconds: one net of each kind always, the others where there is time.
-ALWAYS = ("alexnet", "googlenet", "quickstart", "vgg11_lrn")
+ALWAYS = ("alexnet", "quickstart", "vgg11_lrn")
 REST = [pytest.param(n, marks=pytest.mark.slow) for n in configurations.NETS if n not in ALWAYS]
 
 

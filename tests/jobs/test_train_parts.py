@@ -33,11 +33,11 @@ OPTIMIZERS = {
     ),
     norm=1.0,
   ),
+}
+ADDONS = {
   "Lookahead(SGD)": functools.partial(
     addons.Optimizer, "SGD", MOMENTUM, (("Lookahead", {"sync_period": 2}),)
   ),
-}
-MORE_ADDONS = {
   "SGDW": functools.partial(addons.Optimizer, "SGDW", MOMENTUM, weight_decay_per_rate=0.1),
   "LAMB": functools.partial(addons.Optimizer, "LAMB", {"weight_decay": 0.01}),
   "MovingAverage(SGD)": functools.partial(
@@ -52,13 +52,13 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  "name", [*OPTIMIZERS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_ADDONS)]
+  "name", [*OPTIMIZERS, *(pytest.param(name, marks=pytest.mark.slow) for name in ADDONS)]
 )
 def test_a_run_that_stopped_goes_on_bit_for_bit(name, data_dir, tmp_path):
   run = functools.partial(
     runs.run,
     data_dir=data_dir,
-    optimizer=(OPTIMIZERS | MORE_ADDONS)[name],
+    optimizer=(OPTIMIZERS | ADDONS)[name],
     weight_decay=weight_decay.Nothing,
     averaging=EMA,
     weights="ema",
@@ -224,7 +224,7 @@ def test_first_weights_come_from_a_plugin_once(data_dir, tmp_path, caplog):
     return "fc8/biases: copied"
 
   caplog.set_level(logging.INFO, "vggtf")
-  lookahead = functools.partial(runs.run, optimizer=OPTIMIZERS["Lookahead(SGD)"], initial=initial)
+  lookahead = functools.partial(runs.run, optimizer=ADDONS["Lookahead(SGD)"], initial=initial)
   lookahead(tmp_path / "run", data_dir, steps=0, averaging=EMA)
   assert "initial weights: fc8/biases: copied" in caplog.text
   assert (tmp_path / "run" / "initial.txt").read_text() == "fc8/biases: copied\n"

@@ -19,7 +19,7 @@ def data_dir(tmp_path_factory):
   [
     ("alexnet", "alexnet.AlexNet"),
     ("zfnet", "zfnet.ZFNet"),
-    ("googlenet", "googlenet.GoogLeNet"),
+    pytest.param("googlenet", "googlenet.GoogLeNet", marks=pytest.mark.slow),
     ("vgg13_shallow", "vgg.VGG"),
   ],
 )
