@@ -23,7 +23,7 @@ from benchmarks import photos, rounds
 from vggtf.reports import scalars
 
 NET = "cifar10_vgg16"
-BATCH = 256  # images a process
+BATCH = 512  # images a process
 WINDOW, WINDOWS = 4, 4  # steps of a window; the first window does not count
 ROUNDS = 3
 WORKERS = (8, 64, 256)
