@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,9 +23,10 @@ from vggtf.data import order, pipeline, shards, train_view
 SIDE = 224
 BATCH = 64
 SEED = 0
-ROUNDS = 5
-BATCHES = 20  # a round
-WARMED = 3  # before a round, until tf.data has chosen its threads
+ROUNDS = 7
+ROUND = 1.5  # seconds
+WARM_UP = 0.5  # seconds before a round, until tf.data has chosen its threads
+WINDOWS = 4096  # that are decoded alone, again and again
 PREFETCH = 2  # as ours; with a buffer that grows, the rounds would time what was made before them
 LADDER = "256,320,384,448,512"
 # What is trained at, and which set its crops are cut from.
@@ -110,8 +112,7 @@ def _windows(data: str, scales: tuple[int, int]) -> Iterator[tuple[bytes, np.nda
   """Yields the JPEG and the window of it that is decoded, of the feed's first images."""
   records = shards.Shards(data, "train")
   view = train_view.TrainView(records.manifest.statistics, *scales)
-  count = max(records.count, BATCHES * BATCH)
-  for epoch, number in zip(*order.records_at(np.arange(count), SEED, records.count), strict=True):
+  for epoch, number in zip(*order.records_at(np.arange(WINDOWS), SEED, records.count), strict=True):
     uniform = order.uniform(SEED, int(epoch), int(number))[np.newaxis]
     scale = view.scales(uniform)
     picture = records.read_picture(int(number), records.nearest_scale(scale[0]))
@@ -122,14 +123,16 @@ def _windows(data: str, scales: tuple[int, int]) -> Iterator[tuple[bytes, np.nda
 def _consume(dataset: tf.data.Dataset) -> rounds.Contender:
   opened = []
 
+  def take(seconds: float) -> int:
+    """Returns how many images came in a while, the last batch's end included."""
+    end, batches = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+      next(opened[0])
+      batches += 1
+    return batches * BATCH
+
   def open_and_warm():
     opened.append(iter(dataset))
-    for _ in range(WARMED):
-      next(opened[0])
+    take(WARM_UP)
 
-  def work():
-    for _ in range(BATCHES):
-      next(opened[0])
-    return BATCHES * BATCH
-
-  return rounds.Contender(work, open_and_warm, opened.clear)
+  return rounds.Contender(lambda: take(ROUND), open_and_warm, opened.clear)
