@@ -39,11 +39,7 @@ def _take_over(net: str, folder: pathlib.Path) -> dict[str, list[rounds.Round]]:
   if net == "quickstart":
     data, params = photos.digits(folder), []
   else:
-    for split in ("train", "validation"):
-      (folder / "photos" / split).mkdir(parents=True)
-      photos.write(folder / "photos" / split)
-    shards = "train=1,validation=1"
-    data = photos.convert(folder / "photos", folder / "photo_records", "256", shards)
+    data = photos.imagenet(folder)
     params = [f"TrainingFeed.batch_size = {BATCH}", f"train.run.log_every = {count}"]
   taken = {}
 

@@ -44,11 +44,21 @@ def paint(seed: int, height: int, width: int) -> np.ndarray:
   return np.clip(smooth + grain, 0, 255).astype(np.uint8)
 
 
-def convert(images: pathlib.Path, output: pathlib.Path, scales: str, shards: str) -> str:
+def convert(
+  images: pathlib.Path, output: pathlib.Path, scales: str, shards: str, *flags: str
+) -> str:
   """Converts a folder of images by the product's own command; returns the data set's path."""
   run("data_tools.convert", f"--input={images}", f"--output={output}", f"--scales={scales}",
-      f"--shards={shards}")  # fmt: skip
+      f"--shards={shards}", *flags)  # fmt: skip
   return str(output)
+
+
+def imagenet(folder: pathlib.Path) -> str:
+  """Writes and converts photos at scale 256, few of them for validation; returns the set's path."""
+  (folder / "images").mkdir()
+  write(folder / "images")
+  shards, few = "train=1,validation=1", "--validation_fraction=0.02"
+  return convert(folder / "images", folder / "records", "256", shards, few)
 
 
 def digits(folder: pathlib.Path) -> str:

@@ -18,17 +18,35 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
 from benchmarks import photos, rounds
 from vggtf.reports import scalars
 
-NET = "cifar10_vgg16"
-BATCH = 512  # images a process
-WINDOW, WINDOWS = 4, 4  # steps of a window; the first window does not count
-ROUNDS = 3
 WORKERS = (8, 64, 256)
 NETWORKS = (10, 25, 100)  # Gbit/s
 OVERLAPS = (0.0, 0.5)  # the share of the sum that runs beside the backward pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """How a net is trained.
+
+  batch: images a process. window: steps that are timed as one; of `windows` of them the median
+  counts, and one before them does not. data: writes what it learns to a folder, returns the path.
+  """
+
+  batch: int
+  window: int
+  windows: int
+  rounds: int
+  data: Callable[[pathlib.Path], str]
+
+
+CASES = {
+  "cifar10_vgg16": Case(512, 4, 4, 3, photos.digits),
+  "vgg16": Case(32, 1, 3, 2, photos.imagenet),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,68 +70,78 @@ class StepCost:
 
 
 def measure() -> dict:
+  rows, notes, taken = [], [], {}
+  for net in CASES:
+    taken[net], cost, said = _measure(net)
+    for who in ("2 workers", "2 workers, bfloat16 sums"):
+      ours, what = taken[net][who], f"{net}, {who}"
+      rows += [
+        rounds.compare(what, "img/s", ours, "twice one's", taken[net]["one"], weight=0.5),
+        rounds.compare(what, "img/s", ours, "2 alone", taken[net]["side by side"]),
+      ]
+    notes.append(said)
+    for gigabits in NETWORKS:
+      told = ", ".join(
+        f"{workers} workers "
+        + " to ".join(f"{cost.efficiency(workers, gigabits * 1e9 / 8, o):.3f}" for o in OVERLAPS)
+        for workers in WORKERS
+      )
+      notes.append(
+        f"scaling: {net}, modelled efficiency at {gigabits} Gbit/s, with {OVERLAPS[0]:.0%} to "
+        f"{OVERLAPS[-1]:.0%} of the sum hidden: {told}"
+      )
+  return {"rows": rows, "notes": notes, "rounds": taken}
+
+
+def _measure(net: str) -> tuple[dict[str, list[rounds.Round]], StepCost, str]:
+  """Returns the rounds of each contender, what a step costs, and both in words."""
+  case = CASES[net]
   first, second = sorted(os.sched_getaffinity(0))[:2]
-  taken = {"one": [], "side by side": [], "pair": [], "pair, bfloat16 sums": []}
+  taken = {"one": [], "side by side": [], "2 workers": [], "2 workers, bfloat16 sums": []}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    data = photos.digits(folder)
-    for number in range(ROUNDS):
+    data = case.data(folder)
+    for number in range(case.rounds):
       at = folder / str(number)
-      taken["one"].append(_speed(data, [at / "one"], [first]))
-      taken["side by side"].append(_speed(data, [at / "left", at / "right"], [first, second]))
-      for sums in ("float32", "bfloat16"):
+      taken["one"].append(_speed(net, data, [at / "one"], [first]))
+      taken["side by side"].append(_speed(net, data, [at / "left", at / "right"], [first, second]))
+      for who, sums in (("2 workers", "float32"), ("2 workers, bfloat16 sums", "bfloat16")):
         places = [at / sums / "0", at / sums / "1"]
-        speed = _speed(data, places, [first, second], sums)
-        taken["pair" if sums == "float32" else "pair, bfloat16 sums"].append(speed)
+        taken[who].append(_speed(net, data, places, [first, second], sums))
     parameters = _parameters(folder / "0" / "one")
-  found = {who: [_round(speed) for speed in speeds] for who, speeds in taken.items()}
-  rows = []
-  for who, what in (("pair", "2 workers"), ("pair, bfloat16 sums", "2 workers, bfloat16 sums")):
-    rows += [
-      rounds.compare(what, "img/s", found[who], "twice one's", found["one"], weight=0.5),
-      rounds.compare(what, "img/s", found[who], "2 alone", found["side by side"]),
-    ]
-  alone, pair = (statistics.median(taken[who]) for who in ("side by side", "pair"))
-  cost = StepCost(2 * BATCH / alone, 4 * parameters)
-  extra = 2 * BATCH / pair - cost.seconds
-  notes = [
-    f"scaling: {NET}, {BATCH} images a process; a step computes {cost.seconds:.2f} s and has "
+  images = 2 * case.batch
+  alone, pair = (statistics.median(taken[who]) for who in ("side by side", "2 workers"))
+  cost = StepCost(images / alone, 4 * parameters)
+  extra = images / pair - cost.seconds
+  said = (
+    f"scaling: {net}, {case.batch} images a process; a step computes {cost.seconds:.2f} s and has "
     f"{cost.gradient_bytes / 1e6:.1f} MB of gradients; the pair's sum added {extra:.3f} s, "
     f"{cost.sent(2) / max(extra, 1e-9) / 1e6:,.0f} MB/s a worker"
-  ]
-  for gigabits in NETWORKS:
-    told = ", ".join(
-      f"{workers} workers "
-      + " to ".join(f"{cost.efficiency(workers, gigabits * 1e9 / 8, o):.3f}" for o in OVERLAPS)
-      for workers in WORKERS
-    )
-    notes.append(
-      f"scaling: modelled efficiency at {gigabits} Gbit/s, with {OVERLAPS[0]:.0%} to "
-      f"{OVERLAPS[-1]:.0%} of the sum hidden: {told}"
-    )
-  return {"rows": rows, "notes": notes, "rounds": {NET: found}}
+  )
+  return {who: [_round(speed) for speed in speeds] for who, speeds in taken.items()}, cost, said
 
 
 def _speed(
-  data: str, folders: list[pathlib.Path], cores: list[int], sums: str | None = None
+  net: str, data: str, folders: list[pathlib.Path], cores: list[int], sums: str | None = None
 ) -> float:
   """Returns the images a second of a process for each folder, on a core of its own, in all.
 
   With a type for `sums` they train one net, and add up their gradients in it.
   """
+  case = CASES[net]
   overlays = []
   if sums:
     overlays.append("--gin_file=gin/with/multi_worker.gin")
     overlays.append(f"--gin_param=TrainStep.all_reduce_dtype = {sums!r}")
-  batch = BATCH * len(folders) if sums else BATCH
-  steps = WINDOW * (WINDOWS + 1)
+  batch = case.batch * len(folders) if sums else case.batch
+  steps = case.window * (case.windows + 1)
   command = [
-    *(sys.executable, "-m", "vggtf.main", f"--gin_file=gin/{NET}.gin", *overlays),
+    *(sys.executable, "-m", "vggtf.main", f"--gin_file=gin/{net}.gin", *overlays),
     f"--gin_param=TrainingFeed.batch_size = {batch}",
     f"--gin_param=train.run.steps = {steps}",
     f"--gin_param=train.run.evaluate_every = {steps + 1}",
     f"--gin_param=train.run.checkpoint_every = {steps + 1}",
-    f"--gin_param=train.run.log_every = {WINDOW}",
+    f"--gin_param=train.run.log_every = {case.window}",
     "--gin_param=train.run.report_magnitudes = False",
     f"--data_dir={data}",
   ]
