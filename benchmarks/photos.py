@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[1]
 ARCHIVE = ROOT.parent / "shared" / "data" / "imagenet200.tar"
 PAINTED = 200
+VALIDATED = 4  # classes
 SIDES = ((375, 500), (500, 375), (333, 500), (480, 640))  # height, width: ImageNet's common ones
 
 
@@ -44,21 +46,21 @@ def paint(seed: int, height: int, width: int) -> np.ndarray:
   return np.clip(smooth + grain, 0, 255).astype(np.uint8)
 
 
-def convert(
-  images: pathlib.Path, output: pathlib.Path, scales: str, shards: str, *flags: str
-) -> str:
+def convert(images: pathlib.Path, output: pathlib.Path, scales: str, shards: str) -> str:
   """Converts a folder of images by the product's own command; returns the data set's path."""
   run("data_tools.convert", f"--input={images}", f"--output={output}", f"--scales={scales}",
-      f"--shards={shards}", *flags)  # fmt: skip
+      f"--shards={shards}")  # fmt: skip
   return str(output)
 
 
 def imagenet(folder: pathlib.Path) -> str:
   """Writes and converts photos at scale 256, few of them for validation; returns the set's path."""
-  (folder / "images").mkdir()
-  write(folder / "images")
-  shards, few = "train=1,validation=1", "--validation_fraction=0.02"
-  return convert(folder / "images", folder / "records", "256", shards, few)
+  for split in ("train", "validation"):
+    (folder / "images" / split).mkdir(parents=True)
+  write(folder / "images" / "train")
+  for one in sorted((folder / "images" / "train").iterdir())[:VALIDATED]:
+    shutil.copytree(one, folder / "images" / "validation" / one.name)
+  return convert(folder / "images", folder / "records", "256", "train=1,validation=1")
 
 
 def digits(folder: pathlib.Path) -> str:
