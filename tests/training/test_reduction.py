@@ -21,6 +21,16 @@ def test_one_replica_rounds_nothing():
   assert found[1]["sum"].numpy() == np.float32(1e-30)
 
 
+def test_a_large_gradient_is_cut_into_packs(monkeypatch):
+  monkeypatch.setattr(reduction, "BYTES_PER_PACK", 16)
+  given = tf.reshape(tf.range(21, dtype=tf.float32), [7, 3])
+  parts = [one.numpy().tolist() for one in reduction.cut(given)]
+  assert [len(one) for one in parts] == [4, 4, 4, 4, 4, 1]
+  assert [value for part in parts for value in part] == list(range(21))
+  assert [len(one) for one in reduction.cut(tf.zeros([2, 8], tf.bfloat16))] == [8, 8]
+  assert [one.numpy().tolist() for one in reduction.cut(tf.constant(2.0))] == [[2.0]]
+
+
 def train(strategy, **options):
   """Returns what moved in some steps, for each replica; and the messages of a step, by type."""
   ours = parts.build(strategy, schedule=schedules.Constant(3e-5), norm="batch", **options)
