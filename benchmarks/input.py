@@ -3,7 +3,8 @@
 The usual pipeline starts from the original files: decode all of a photo, rescale it, crop, flip.
 Decoding alone is what no pipeline that shows the same crops of the same records can undercut: the
 same windows of the same JPEGs, from memory, without reading, parsing, order, resampling or flip.
-All three use as many threads as tf.data chooses.
+All three use as many threads as tf.data chooses, and each two that are compared have a process of
+their own.
 """
 
 from __future__ import annotations
@@ -49,22 +50,30 @@ def measure() -> dict:
     }
     paths = [str(path) for path in sorted(originals.glob("*/*"))]
     for name, (scales, kind) in VIEWS.items():
-      contenders = {
-        "feed": _consume(make_feed(sets[kind], scales, None).batches(0)),
-        "feed, colour": _consume(make_feed(sets[kind], scales, train_view.ColourShift).batches(0)),
-        "usual": _consume(usual(paths, *scales)),
-        "decoding": _consume(decode_alone(sets[kind], scales)),
-      }
-      found = taken[name] = rounds.take_turns(contenders, ROUNDS)
       for ours, peer, peer_name in (
         ("feed", "usual", "usual tf.data pipeline"),
         ("feed", "decoding", "decoding the windows alone"),
         ("feed, colour", "feed", "without the colour shift"),
       ):
+        found = rounds.apart(_take_turns, ours, peer, sets[kind], paths, scales)
+        taken[f"{name}: {ours}, {peer}"] = found
         label = f"{ours}, {name}"
         rows.append(rounds.compare(label, "img/s", found[ours], peer_name, found[peer]))
   notes = [f"input: {what}, in the page cache; crops of {SIDE}, batches of {BATCH}"]
   return {"rows": rows, "notes": notes, "rounds": taken}
+
+
+def _take_turns(
+  ours: str, peer: str, data: str, paths: list[str], scales: tuple[int, int]
+) -> dict[str, list[rounds.Round]]:
+  """Returns rounds of two contenders, by name."""
+  make = {
+    "feed": lambda: make_feed(data, scales, None).batches(0),
+    "feed, colour": lambda: make_feed(data, scales, train_view.ColourShift).batches(0),
+    "usual": lambda: usual(paths, *scales),
+    "decoding": lambda: decode_alone(data, scales),
+  }
+  return rounds.take_turns({one: _consume(make[one]()) for one in (ours, peer)}, ROUNDS)
 
 
 def make_feed(data: str, scales: tuple[int, int], colour_shift) -> pipeline.TrainingFeed:
