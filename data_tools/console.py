@@ -1,9 +1,10 @@
 """Where tables are printed; apart from terminal.py, for Beam's workers do without rich."""
 
-import os
 import sys
 
 from rich.console import Console
+
+from vggtf import errors
 
 
 class Patient(Console):
@@ -12,4 +13,4 @@ class Patient(Console):
   def on_broken_pipe(self):
     """Goes on without a reader."""
     self.quiet = True
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    errors.silence(sys.stdout)

@@ -3,11 +3,14 @@
 The work is what is written and the exit code, so neither may hang on a pipe.
 """
 
-import contextlib
 import sys
+
+from vggtf import errors
 
 
 def say(line: str):
   """Prints a line to stderr, if anybody still reads it."""
-  with contextlib.suppress(BrokenPipeError):
+  try:
     print(line, file=sys.stderr, flush=True)
+  except BrokenPipeError:
+    errors.silence(sys.stderr)

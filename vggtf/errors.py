@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def run_command(command: Callable[[], int | None]) -> int:
   try:
     return command() or 0
   except BrokenPipeError:  # the reader of our output went away (`| head`): quiet, as in any filter
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    silence(sys.stdout)
     return 0
   except VggtfError as error:
     return _report(error, error.exit_code)
@@ -95,6 +95,14 @@ def run_command(command: Callable[[], int | None]) -> int:
     return _report(error, EnvironmentFault.exit_code)
   except KeyboardInterrupt:
     return 128 + signal.SIGINT
+
+
+def silence(stream: TextIO) -> None:
+  """Has all that is written to a stream whose reader has gone go nowhere.
+
+  What is still in its buffer when Python ends would make the exit code 120.
+  """
+  os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def end_at_once(error: VggtfError) -> NoReturn:
