@@ -10,7 +10,7 @@ import tensorflow as tf
 # fully-connected layers, nine tenths of a VGG net's, are on their way while the convolutions' are
 # still computed. In one pack all would wait for the first layer's. Between processes a larger
 # gradient is cut up, too: what gRPC copies in blocks of over 32 MiB malloc asks the system for anew
-# each time, which made a sum of net D's gradients take 2.5 times as long (docs/performance.md).
+# each time, and the sum of net D's gradients took two to six times as long (docs/performance.md).
 BYTES_PER_PACK = 8 << 20
 
 
