@@ -55,15 +55,15 @@ def _ways(feed: pipeline.TrainingFeed) -> dict[str, tf.data.Dataset]:
 
   def until(part: Callable[..., tf.Tensor]) -> tf.data.Dataset:
     def look(encoded, label, id_, view):
-      return part(encoded, view)[0, 0, 0]  # nobody else looks at it: the whole is made all the same
+      return pipeline.one_by_one(lambda *row: part(*row)[0, 0, 0], encoded, view)
 
     numbers = feed.rows().map(look, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return numbers.batch(feed.batch_size).with_options(options)
+    return numbers.with_options(options)
 
   options = tf.data.Options()
   options.experimental_optimization.inject_prefetch = False
   return {
-    "read": feed.rows().map(lambda encoded, label, *_: label).batch(feed.batch_size),
+    "read": feed.rows().map(lambda encoded, label, *_: label),
     "decode": until(lambda encoded, view: crops.decode_window(encoded, view.crop)),
     "resample": until(lambda encoded, view: crops.decode(encoded, view.crop, feed.side)),
     "flip, colour": until(lambda encoded, view: feed.view.show(encoded, view, feed.side)),

@@ -30,7 +30,7 @@ class Reader:
   def __call__(self, which: tf.Tensor) -> tuple[tf.Tensor, ...]:
     tensors = tf.numpy_function(self._call, [which], [c.dtype for c in self._columns])
     return tuple(
-      tf.ensure_shape(tensor, [None, *column.shape])
+      tf.ensure_shape(tensor, [*which.shape, *column.shape])
       for tensor, column in zip(tensors, self._columns, strict=True)
     )
 
