@@ -140,5 +140,5 @@ def check(found, expected):
 @needs_torch
 @pytest.mark.parametrize("width", [0.25, 1.0])
 def test_d_and_e_agree_with_torch_in_every_protocol(data_dir, width):
-  """At the whole width the crops are 84 tera-multiply-adds, three quarters of an hour."""
+  """At the whole width the crops are 84 tera-multiply-adds, half an hour on 2 cores."""
   check(*measured(data_dir, "DE", SCALES, width))

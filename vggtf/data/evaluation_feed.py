@@ -9,6 +9,7 @@ from vggtf import contracts, errors, images, schema
 from vggtf.data import reader, shards
 
 _PREFETCH = 2  # batches ahead
+_BLOCK = 32  # records that are read at once
 
 
 class EvaluationFeed:
@@ -68,7 +69,7 @@ class EvaluationFeed:
     fixed = self._predictor.fixed_size
     if not fixed:
       numbers, batch_of, sizes = self._plan(numbers)
-    dataset = tf.data.Dataset.from_tensor_slices((numbers, batch_of)).batch(reader.BLOCK)
+    dataset = tf.data.Dataset.from_tensor_slices((numbers, batch_of)).batch(_BLOCK)
     dataset = dataset.map(
       lambda numbers, batch_of: (*self._reader(numbers), batch_of),
       num_parallel_calls=2,

@@ -196,7 +196,7 @@ class TrainingFeed:
 
 
 def one_by_one(see: Callable[..., tf.Tensor], encoded: tf.Tensor, view: train_view.View):
-  """Returns what `see` makes of each image, uint8, in its own order: the threads have batches."""
+  """Returns uint8 [N, ...]: what `see` makes of N images, one after another."""
   return tf.map_fn(
     lambda row: see(*row), (encoded, view), parallel_iterations=1, fn_output_signature=tf.uint8
   )

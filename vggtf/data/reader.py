@@ -1,4 +1,4 @@
-"""Records read by a Python function, a block at a time, for tf.data pipelines."""
+"""Records read by a Python function, many at a time, for tf.data pipelines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import tensorflow as tf
 from vggtf import errors, schema
 
 Columns = Sequence[Sequence]
-BLOCK = 32  # records a call
 # The columns that `stored` fills: encoded, label, id.
 STORED = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))
 
