@@ -103,7 +103,7 @@ def test_damaged_data_are_one_line_with_the_file_and_exit_4(tmp_path, damage, na
 
 
 def test_damage_that_tensorflow_meets_is_one_line_too(tmp_path):
-  data = pathlib.Path(samples.digits_like(tmp_path / "data"))
+  data = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
   flip_bit(data / SHARD)
   done = vggtf(*TRAINING, *SMALL, f"--data_dir={data}", cwd=tmp_path)
   assert done.returncode == 4
