@@ -51,7 +51,7 @@ def call(*arguments: str, code: int = 0, cwd: Path = ROOT) -> tuple[str, str]:
   from absl import flags
   from absl.testing import flagsaver
 
-  from vggtf import main
+  from vggtf import errors, main
 
   ours, stdout, stderr = logging.getLogger("vggtf"), io.StringIO(), io.StringIO()
   handlers, level, propagate = ours.handlers[:], ours.level, ours.propagate
@@ -65,7 +65,7 @@ def call(*arguments: str, code: int = 0, cwd: Path = ROOT) -> tuple[str, str]:
       contextlib.redirect_stdout(stdout),
       contextlib.redirect_stderr(stderr),
     ):
-      found = main.cli()
+      found = errors.run_command(main.main)
   finally:
     gin.clear_config()
     ours.handlers[:], ours.propagate = handlers, propagate

@@ -16,13 +16,14 @@ import os
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from absl import app, flags
 
 from vggtf import config, errors, jobs, workdir
-from vggtf.training import cluster, stopping
+from vggtf.training import stopping
 
 _GIN_FILE = flags.DEFINE_multi_string(
   "gin_file", [], "Configuration; may be given several times, later files win. After training, the "
@@ -68,16 +69,26 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_
 
 
 def cli() -> int:
-  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
-  code = errors.run_command(_main)
-  if code and cluster.VARIABLE in os.environ:  # TensorFlow would wait for the other processes first
+  """Runs the command line in sys.argv; returns 0, or ends with an exit code (vggtf/errors.py).
+
+  After a failure nothing is torn down: TensorFlow would first wait for the other processes of a
+  cluster, and for threads that read images, which Python ends as it ends itself.
+  """
+  try:
+    code = errors.run_command(main)
+  except Exception:
+    traceback.print_exc()
+    code = 1
+  if code:
     for stream in (sys.stdout, sys.stderr):
-      stream.flush()
+      with contextlib.suppress(OSError):  # its reader may have gone away
+        stream.flush()
     os._exit(code)
   return code
 
 
-def _main() -> int | None:
+def main() -> int | None:
+  """Runs the command line in sys.argv; returns the job's exit code and raises its errors."""
   positional = _parse_flags(sys.argv)
   run = _job(_JOB.value)
   read_configuration = functools.cache(functools.partial(_read_configuration, run.__module__))
