@@ -102,6 +102,25 @@ def test_damaged_data_are_one_line_with_the_file_and_exit_4(tmp_path, damage, na
   assert message in last
 
 
+def test_a_bug_keeps_its_traceback_and_ends_at_once_with_1():
+  """Whatever threads still run: TensorFlow has such, which Python would wait for."""
+  bug = """if True:
+    import threading
+    from vggtf import main
+    def job():
+      threading.Thread(target=threading.Event().wait).start()
+      1 / 0
+    main.main = job
+    main.cli()
+  """
+  done = subprocess.run(
+    [sys.executable, "-c", bug], cwd=commands.ROOT, capture_output=True, text=True, timeout=60
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith("Traceback")
+  assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
 def test_damage_that_tensorflow_meets_is_one_line_too(tmp_path):
   data = pathlib.Path(samples.digits_like(tmp_path / "data", scales=(32,)))
   flip_bit(data / SHARD)
