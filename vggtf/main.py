@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import gc
 import importlib.util
 import inspect
 import logging
@@ -23,7 +24,7 @@ from types import ModuleType
 from absl import app, flags
 
 from vggtf import config, errors, jobs, workdir
-from vggtf.training import stopping
+from vggtf.training import cluster, stopping
 
 _GIN_FILE = flags.DEFINE_multi_string(
   "gin_file", [], "Configuration; may be given several times, later files win. After training, the "
@@ -69,20 +70,17 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_
 
 
 def cli() -> int:
-  """Runs the command line in sys.argv; returns 0, or ends with an exit code (vggtf/errors.py).
-
-  After a failure nothing is torn down: TensorFlow would first wait for the other processes of a
-  cluster, and for threads that read images, which Python ends as it ends itself.
-  """
+  """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
   try:
     code = errors.run_command(main)
   except Exception:
     traceback.print_exc()
     code = 1
-  if code:
+  # A failure's frames hold iterators, which wait for readers in Python as they go: now it runs.
+  gc.collect()
+  if code and cluster.VARIABLE in os.environ:  # TensorFlow would wait for the other processes first
     for stream in (sys.stdout, sys.stderr):
-      with contextlib.suppress(OSError):  # its reader may have gone away
-        stream.flush()
+      stream.flush()
     os._exit(code)
   return code
 
