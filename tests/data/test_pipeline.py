@@ -414,6 +414,13 @@ def test_a_nest_of_views_is_batched_as_it_is(data_set):
     assert min(large.shape[1:3]) == 32
 
 
+def test_no_thread_that_tunes_delays_the_end_of_an_iterator(data_set):
+  training = make_feed(data_set)
+  evaluation = evaluation_feed.EvaluationFeed(training.records, Whole(), 4)
+  for batches in (training.rows(), training.batches(0), evaluation.batches()):
+    assert not batches.options().autotune.enabled
+
+
 def test_evaluation_is_the_same_every_time(data_set):
   assert_equal(evaluate(data_set, Whole(), 4), evaluate(data_set, Whole(), 4))
 

@@ -6,7 +6,7 @@ import pytest
 from tests.jobs import runs
 from tests.samples import digits_like
 from vggtf import errors
-from vggtf.data import costs
+from vggtf.data import costs, threads
 from vggtf.jobs import input_benchmark
 
 
@@ -36,7 +36,7 @@ def test_the_table_is_of_differences(monkeypatch, data, capsys):
     "batch": costs.Cost(0.0035, 0.002, 5 * 1024),
   }
   monkeypatch.setattr(costs, "measure", lambda feed, images: taken)
-  monkeypatch.setattr(costs, "cores", lambda: 4)
+  monkeypatch.setattr(threads, "cores", lambda: 4)
   input_benchmark.run(data, runs.MODEL, runs.FEED)
   lines = capsys.readouterr().out.splitlines()
   assert lines[1].split() == ["read", "1.000"]

@@ -1,7 +1,10 @@
 """The step against PyTorch in float64, and against itself in other forms."""
 
+import concurrent.futures
 import functools
 import math
+import multiprocessing
+import os
 import time
 
 import numpy as np
@@ -253,3 +256,18 @@ def test_the_time_that_steps_wait_for_their_batches_is_measured():
   start = time.perf_counter()
   block = parts.build().take.block(iter(late), 3)
   assert 3 * 0.2 <= block.waited <= time.perf_counter() - start
+
+
+def test_one_core_does_not_take_computing_for_waiting():
+  spawn = multiprocessing.get_context("spawn")  # a fork would have TensorFlow's threads
+  with concurrent.futures.ProcessPoolExecutor(1, spawn) as process:
+    assert process.submit(share_of_waiting_on_one_core).result() < 0.5
+
+
+def share_of_waiting_on_one_core() -> float:
+  """Returns in what share of their time steps wait for batches that have long been there."""
+  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # TensorFlow takes a thread a core
+  ours, given = parts.build(), tf.data.Dataset.from_tensor_slices(parts.arrays(1))
+  ours.take.block(batches := iter(given.repeat()), 1)  # traces
+  start = time.perf_counter()
+  return ours.take.block(batches, 10).waited / (time.perf_counter() - start)

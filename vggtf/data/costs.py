@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 import resource
 import statistics
 import time
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from vggtf.data import crops, pipeline
+from vggtf.data import crops, pipeline, threads
 
 _ROUNDS = 3
 _WARMED = 3  # batches, until there are threads, and what was made ahead of time is used up
@@ -57,11 +56,8 @@ def _ways(feed: pipeline.TrainingFeed) -> dict[str, tf.data.Dataset]:
     def look(encoded, label, id_, view):
       return pipeline.one_by_one(lambda *row: part(*row)[0, 0, 0], encoded, view)
 
-    numbers = feed.rows().map(look, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return numbers.with_options(options)
+    return feed.rows().map(look, num_parallel_calls=threads.cores(), deterministic=True)
 
-  options = tf.data.Options()
-  options.experimental_optimization.inject_prefetch = False
   return {
     "read": feed.rows().map(lambda encoded, label, *_: label),
     "decode": until(lambda encoded, view: crops.decode_window(encoded, view.crop)),
@@ -88,8 +84,3 @@ def _bytes_read() -> int:
   """Returns how many bytes this process had the disks read."""
   with open("/proc/self/io") as file:
     return int(dict(line.split(": ") for line in file)["read_bytes"])
-
-
-def cores() -> int:
-  """Returns how many cores this process may use."""
-  return len(os.sched_getaffinity(0))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vggtf import contracts, errors, images, schema
-from vggtf.data import reader, shards
+from vggtf.data import reader, shards, threads
 
 _PREFETCH = 2  # batches ahead
 _BLOCK = 32  # records that are read at once
@@ -76,7 +76,7 @@ class EvaluationFeed:
       deterministic=True,
     ).unbatch()
     see = (lambda *row: self._see(*row)[1]) if fixed else self._see
-    dataset = dataset.map(see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(see, num_parallel_calls=threads.cores(), deterministic=True)
     if fixed:
       dataset = dataset.batch(self._batch_size).map(self._pad)
     else:
@@ -86,7 +86,7 @@ class EvaluationFeed:
         lambda _, group: group.map(lambda _, seen: seen).batch(self._batch_size),
         window_size_func=lambda batch: tf.gather(sizes, batch),
       )
-    return dataset.prefetch(_PREFETCH)
+    return threads.untuned(dataset.prefetch(_PREFETCH))
 
   def raise_failure(self) -> None:
     """Raises what went wrong in reading, if anything did."""

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from vggtf import contracts, errors, images, manifest, schema
 from vggtf.data import boxes as boxes_
-from vggtf.data import order, reader, shards, train_view
+from vggtf.data import order, reader, shards, threads, train_view
 
 _log = logging.getLogger(__name__)
 _PREFETCH = 2  # batches ready ahead of the step
@@ -112,7 +112,7 @@ class TrainingFeed:
         f"processes: choose a multiple of {workers}"
       )
     dataset = self.rows(first_step, worker, workers)
-    dataset = dataset.map(self._see, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(self._see, num_parallel_calls=threads.cores(), deterministic=True)
     return dataset.prefetch(_PREFETCH)
 
   def rows(self, first_step: int = 0, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
@@ -127,7 +127,7 @@ class TrainingFeed:
       return encoded, label, id_, tf.nest.pack_sequence_as(train_view.SPEC, view)
 
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max // self.batch_size)
-    return steps.map(read, num_parallel_calls=2, deterministic=True)
+    return threads.untuned(steps.map(read, num_parallel_calls=2, deterministic=True))
 
   def raise_failure(self) -> None:
     """Raises what went wrong in reading, if anything did: TensorFlow hides its type."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from vggtf import contracts, errors
-from vggtf.data import costs, pipeline, shards
+from vggtf.data import costs, pipeline, shards, threads
 from vggtf.reports import listing
 
 
@@ -50,7 +50,7 @@ def _text(found: dict[str, costs.Cost], batch_size: int, side: int) -> str:
     rows.append((name, f"{1e3 * max(cost.cpu - before, 0):7.3f}"))
     before = cost.cpu
   rows.append(("the whole", f"{1e3 * whole.cpu:7.3f}"))
-  per_step, cores = whole.seconds * batch_size, costs.cores()
+  per_step, cores = whole.seconds * batch_size, threads.cores()
   feeds = [
     ("images a second", f"{1 / whole.seconds:,.0f}"),
     ("share of the cores", f"{whole.cpu / whole.seconds / cores:.0%} of {cores}"),

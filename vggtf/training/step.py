@@ -165,6 +165,8 @@ class TrainStep:
       batch = next(batches)
     with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
       waited = tf.timestamp() - began
+    with tf.control_dependencies([waited]):  # a single thread might compute first
+      batch = tf.nest.map_structure(_here, batch, expand_composites=True)
     return self.take_one(iter([batch]), self._asked.read_value()) | {"waited": waited}
 
   def take_one(self, batches: Iterator, asked: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -230,6 +232,12 @@ class TrainStep:
       "weight": tf.reduce_sum(weight),
     }
     return gradients, [value for _, value in training.updates], sums
+
+
+def _here(tensor: tf.Tensor) -> tf.Tensor:
+  """Returns the same tensor on the same device, from an op of the graph that is being made."""
+  with tf.device(tensor.device):
+    return tf.identity(tensor)
 
 
 def _check_head(loss: contracts.Loss, outputs: contracts.Outputs, label) -> None:
