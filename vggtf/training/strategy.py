@@ -129,20 +129,23 @@ def distribute(
 ) -> Iterator:
   """Returns an iterator of per-replica batches, each global batch divided among the replicas.
 
-  A process gets, and reads, the part of its own replicas alone. Several replicas get their batches
-  without the ids.
-  For one replica it is the data set's own. tf.distribute's is built on GeneratorDataset, which, on
-  Python 3.11, has glibc return every block of over 128 KB to the system at once (TensorFlow's
-  ApplyPython311MemoryPatch); that is taken back here (docs/performance.md).
+  A process gets, and reads, the part of its own replicas alone. Where they are several, they get
+  their batches without the ids. For one it is the data set's own iterator: those of tf.distribute
+  are built on GeneratorDataset, which, on Python 3.11, has glibc return every block of over 128 KB
+  to the system at once (TensorFlow's ApplyPython311MemoryPatch; taken back here,
+  docs/performance.md), and with a thread that may delay their end (threads.untuned).
 
   Args:
-    strategy: whose replicas.
+    strategy: whose replicas; one of several processes was made by `multi_worker`.
     batches: returns the global batches, contracts.Batch es; where several processes read, called
       with `worker` and `workers`, and returns that worker's parts of them (contracts.Feed).
     batch_size: images of a global batch; a multiple of the replicas.
   """
   if strategy.num_replicas_in_sync == 1:
     return iter(batches())
+  if len(strategy.extended.worker_devices) == 1:
+    peers = _PEERS[strategy]
+    return iter(batches(worker=peers.rank, workers=len(peers.names)))
 
   def part(context: tf.distribute.InputContext) -> tf.data.Dataset:
     workers = context.num_input_pipelines
