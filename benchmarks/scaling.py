@@ -44,8 +44,8 @@ class Case:
 
 
 CASES = {
-  "cifar10_vgg16": Case(512, 4, 4, 3, photos.digits),
-  "vgg16": Case(32, 1, 3, 2, photos.imagenet),
+  "cifar10_vgg16": Case(512, 4, 4, 5, photos.digits),
+  "vgg16": Case(32, 1, 3, 3, photos.imagenet),
 }
 
 
