@@ -3,8 +3,8 @@
 The usual pipeline starts from the original files: decode all of a photo, rescale it, crop, flip.
 Decoding alone is what no pipeline that shows the same crops of the same records can undercut: the
 same windows of the same JPEGs, from memory, without reading, parsing, order, resampling or flip.
-All three use as many threads as tf.data chooses, and each two that are compared have a process of
-their own.
+Ours takes a thread a core, the others as many as tf.data chooses; each two that are compared have a
+process of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH = 64
 SEED = 0
 ROUNDS = 7
 ROUND = 1.5  # seconds
-WARM_UP = 0.5  # seconds before a round, until tf.data has chosen its threads
+WARM_UP = 0.5  # seconds before a round, until tf.data has its threads
 WINDOWS = 4096  # that are decoded alone, again and again
 PREFETCH = 2  # as ours; with a buffer that grows, the rounds would time what was made before them
 LADDER = "256,320,384,448,512"

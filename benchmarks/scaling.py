@@ -45,7 +45,7 @@ class Case:
 
 CASES = {
   "cifar10_vgg16": Case(512, 4, 4, 5, photos.digits),
-  "vgg16": Case(32, 1, 3, 3, photos.imagenet),
+  "vgg16": Case(64, 1, 2, 2, photos.imagenet),
 }
 
 
