@@ -115,9 +115,10 @@ def _measure(net: str) -> tuple[dict[str, list[rounds.Round]], StepCost, str]:
   extra = images / pair - cost.seconds
   said = (
     f"scaling: {net}, {case.batch} images a process; a step computes {cost.seconds:.2f} s and has "
-    f"{cost.gradient_bytes / 1e6:.1f} MB of gradients; the pair's sum added {extra:.3f} s, "
-    f"{cost.sent(2) / max(extra, 1e-9) / 1e6:,.0f} MB/s a worker"
+    f"{cost.gradient_bytes / 1e6:.1f} MB of gradients; the pair's sum added {extra:.3f} s"
   )
+  if extra > 0:
+    said += f", {cost.sent(2) / extra / 1e6:,.0f} MB/s a worker"
   return {who: [_round(speed) for speed in speeds] for who, speeds in taken.items()}, cost, said
 
 
