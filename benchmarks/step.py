@@ -15,6 +15,7 @@ import tensorflow as tf
 from benchmarks import peers, rounds
 from benchmarks.peers import SIDE
 from vggtf import contracts
+from vggtf.data import threads
 from vggtf.losses import softmax, weight_decay
 from vggtf.models import vgg
 from vggtf.optimizers import schedules, sgd
@@ -109,9 +110,7 @@ def draw(batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def repeat(batch: contracts.Batch) -> Iterator:
   """Returns an iterator of one batch for ever, without tf.data's thread that tunes it."""
-  options = tf.data.Options()
-  options.autotune.enabled = False
-  return iter(tf.data.Dataset.from_tensors(batch).repeat().with_options(options))
+  return iter(threads.untuned(tf.data.Dataset.from_tensors(batch).repeat()))
 
 
 def make_product(compute_type: str) -> rounds.Contender:

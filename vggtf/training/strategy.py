@@ -136,15 +136,15 @@ def distribute(
   docs/performance.md), and with a thread that may delay their end (threads.untuned).
 
   Args:
-    strategy: whose replicas; one of several processes was made by `multi_worker`.
+    strategy: whose replicas.
     batches: returns the global batches, contracts.Batch es; where several processes read, called
       with `worker` and `workers`, and returns that worker's parts of them (contracts.Feed).
     batch_size: images of a global batch; a multiple of the replicas.
   """
   if strategy.num_replicas_in_sync == 1:
     return iter(batches())
-  if len(strategy.extended.worker_devices) == 1:
-    peers = _PEERS[strategy]
+  peers = _PEERS.get(strategy)
+  if peers and len(strategy.extended.worker_devices) == 1:
     return iter(batches(worker=peers.rank, workers=len(peers.names)))
 
   def part(context: tf.distribute.InputContext) -> tf.data.Dataset:
