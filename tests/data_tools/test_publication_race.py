@@ -89,7 +89,7 @@ def start(pictures, tmp_path, repository):
   return start
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_reader_sees_whole_sets_alone(start, tmp_path, kills):
   moments = random.Random(kills)
   output = tmp_path / "out"

@@ -160,6 +160,7 @@ def two_steps(folder, data_dir, **changes):
   )
 
 
+@pytest.mark.slow
 def test_replicas_train_average_and_measure_as_one_device(data_dir, tmp_path):
   """P10, for the replicas of one process."""
   two_steps(tmp_path / "one", data_dir)
