@@ -26,7 +26,7 @@ CLASSES = 1000
 MATRIX_SIDE = 4096
 TYPES = ("float32", "bfloat16")
 BATCHES = (8, 32)
-ROUNDS = 3
+ROUNDS = 5
 
 
 def measure() -> dict:
