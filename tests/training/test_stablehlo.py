@@ -72,6 +72,6 @@ def test_a_program_travels_in_two_files(tmp_path, devices):
 
 def test_without_a_gpu_it_says_so_and_ends_well(tmp_path, capsys):
   if any(one.platform == "gpu" for one in jax.devices()):
-    pytest.skip("there is one")
+    pytest.skip("a GPU is there")
   assert gpu_step.main(["run", str(tmp_path)]) == 0
   assert capsys.readouterr().out.startswith("gpu_step: nothing is timed: ")

@@ -59,7 +59,7 @@ def test_mirrored_wants_different_devices(devices):
 
 def test_no_tpu_is_no_reason_to_take_the_cpu():
   if tf.config.list_physical_devices("TPU"):
-    pytest.skip("there is one")
+    pytest.skip("a TPU is there")
   with pytest.raises(errors.EnvironmentFault, match=r"tpu.name = '': no TPU is there"):
     strategy.tpu("")
 
