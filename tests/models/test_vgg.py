@@ -109,6 +109,19 @@ def test_gradients_are_those_of_torch(config, jit_compile):
     np.testing.assert_allclose(biases, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("config", "norm"), [("A-LRN", None), ("B", "group")])
+def test_relus_after_poolings_change_no_bit(config, norm):
+  model = build(**SMALL, config=config, norm=norm, dropout=0.0)
+  batch, found = images(4, 32), []
+  for training in (None, contracts.Training(seed=tf.constant([1, 2]))):
+    with tf.GradientTape() as tape:
+      outputs = model(batch, training)
+      total = tf.reduce_sum(outputs.logits**2)
+    found.append([outputs.logits, *tape.gradient(total, model.trainable_variables)])
+  for before, after in zip(*found, strict=True):
+    np.testing.assert_array_equal(after, before)
+
+
 @pytest.mark.parametrize(
   ("config", "count"),
   [

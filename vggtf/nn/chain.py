@@ -5,6 +5,7 @@ Those of Krizhevsky, of Zeiler and Fergus, and of the paper are.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -138,14 +139,20 @@ class Chain(net.Net):
   def _take(
     self, steps: Sequence[Step], maps: tf.Tensor, training: contracts.Training | None
   ) -> tf.Tensor:
-    for step in steps:
+    # A ReLU and a maximum give the same numbers and gradients in either order. Memory bounds the
+    # gradient of a ReLU, so in training it follows the pooling: a quarter of the values are left.
+    after_pooling = False
+    for step, following in itertools.zip_longest(steps, steps[1:]):
       if isinstance(step, Convolve):  # not `match`, which AutoGraph cannot read
         maps = self.layers[step.name](maps)
         if step.name in self.norms:
           maps = self.norms[step.name](maps, training)
-        maps = tf.nn.relu(maps)
+        after_pooling = training is not None and isinstance(following, Pool)
+        maps = maps if after_pooling else tf.nn.relu(maps)
       elif isinstance(step, Pool):
         maps = layers.max_pool(maps, self._pool_rounding, step.window, step.stride)
+        maps = tf.nn.relu(maps) if after_pooling else maps
+        after_pooling = False
       else:
         maps = self._lrn(maps)
     return maps
