@@ -163,7 +163,9 @@ class Optimizer(Protocol):
   """An update rule; a `tf.Module` that keeps its slots.
 
   One that decays weights itself says so by an attribute `decays_weights` (bool, read after
-  `build`): train.run refuses it beside a `WeightDecay`.
+  `build`): train.run refuses it beside a `WeightDecay`. One whose update of an element looks at
+  that element alone, and that XLA compiles, may say so by `elementwise` (bool, read after `build`):
+  large nets are then updated in fewer passes over memory (vggtf/training/compilation.py).
   """
 
   def build(self, variables: Iterable[tf.Variable]) -> None:

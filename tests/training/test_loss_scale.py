@@ -12,7 +12,7 @@ from vggtf import contracts, errors
 from vggtf.losses import softmax
 from vggtf.nn import initializers, layers, norms
 from vggtf.optimizers import schedules
-from vggtf.training import loss_scale, step
+from vggtf.training import loss_scale
 
 STEPS = 4
 SPOILED = 2  # the step, from 0, whose gradients are not finite
@@ -231,4 +231,3 @@ def test_replicas_skip_together():
 def test_the_step_takes_no_unknown_type_for_its_sums():
   with pytest.raises(errors.UsageError, match=r"TrainStep.all_reduce_dtype = 'int8' is unknown"):
     parts.build(all_reduce_dtype="int8")
-  assert step.compiles(True)

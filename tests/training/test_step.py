@@ -16,8 +16,8 @@ from tests.peers import needs_torch, torch
 from tests.training import parts
 from vggtf import contracts, errors
 from vggtf.losses import boxes
-from vggtf.optimizers import schedules
-from vggtf.training import step
+from vggtf.optimizers import adamw, schedules, sgd
+from vggtf.training import compilation, loss_scale, step
 
 STEPS = 4
 MOMENTUM = 0.9
@@ -165,6 +165,64 @@ def test_xla_takes_the_same_steps_with_the_same_dropout(dropped):
   assert distance(found[fc7] - drawn[fc7], dropped.values[fc7] - drawn[fc7]) < 1e-3
 
 
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"average": 0.5, "norm": "batch"},
+    {"compute_dtype": "bfloat16", "optimizer": adamw.AdamW, "slices": 2},
+    {"compute_dtype": "bfloat16", "optimizer": sgd.SGD},
+    {"compute_dtype": "float16", "loss_scale": lambda: loss_scale.Dynamic(2.0**4)},
+  ],
+)
+def test_an_update_in_one_pass_is_that_of_many(options, monkeypatch):
+  build = functools.partial(
+    parts.build, schedule=schedules.Constant(1e-5), jit_compile="auto", **options
+  )
+  drawn, taken = parts.values(build()), []
+  for large in (compilation.LARGE, 1):
+    monkeypatch.setattr(compilation, "LARGE", large)
+    ours = build()
+    assert (ours.take._apply == ours.take._update) == (large > 1)
+    scalars = ours.take(parts.batches(STEPS), STEPS)
+    averages = ours.averaging.averages if ours.averaging else []
+    taken.append((scalars, parts.values(ours), [one.numpy() for one in averages]))
+  (plain, expected, followed), (fused, found, following) = taken
+  assert fused == pytest.approx(plain, rel=1e-5)
+  for name, value in expected.items():
+    moved = np.linalg.norm(value - drawn[name])
+    assert np.linalg.norm(found[name] - value) <= 1e-3 * moved + 1e-7 * np.linalg.norm(value), name
+  for one, value in zip(following, followed, strict=True):
+    np.testing.assert_allclose(one, value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_updated_in_one_pass_goes_on_bit_for_bit(monkeypatch, tmp_path):
+  monkeypatch.setattr(compilation, "LARGE", 1)
+  build = functools.partial(parts.build, jit_compile="auto", compute_dtype="bfloat16")
+  whole, resumed = build(), build(seed=1)
+  batches = parts.batches(STEPS)
+  whole.take(batches, 2)
+  prefix = whole.state.write(str(tmp_path / "state"))
+  resumed.state.read(prefix).assert_consumed()
+  rest = parts.batches(STEPS)
+  for _ in range(2):
+    next(rest)
+  assert resumed.take(rest, 2) == whole.take(batches, 2)
+  for name, value in parts.values(whole).items():
+    np.testing.assert_array_equal(parts.values(resumed)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(("slices", "expected"), [(1, tf.bfloat16), (2, tf.float32)])
+def test_gradients_in_bfloat16_are_widened_where_they_are_added_up(slices, expected):
+  ours = parts.build(compute_dtype="bfloat16", slices=slices)
+  batch = tf.nest.map_structure(lambda one: tf.constant(one[0]), parts.arrays(1))
+  compute = tf.function(lambda *given: ours.take._gradients(*given)[0])
+  seed, first = tf.constant([0, 0]), tf.constant(0)
+  found = compute(batch.image, batch.label, batch.weight, seed, first)
+  kinds = {v.name: one.dtype for v, one in zip(ours.net.trainable_variables, found, strict=True)}
+  assert kinds.pop("fc8/weights:0") == kinds.pop("fc8/biases:0") == tf.float32
+  assert set(kinds.values()) == {expected}
+
+
 def test_dropout_differs_from_step_to_step_and_with_the_seed_of_the_run():
   still = schedules.Constant(0.0)
   ours = parts.build(dropout=0.5, schedule=still)
@@ -175,16 +233,6 @@ def test_dropout_differs_from_step_to_step_and_with_the_seed_of_the_run():
   assert len(set(losses)) == 3
   ours.done.assign(0)
   assert ours.take(iterator, 1)["loss"] == losses[0]
-
-
-def test_xla_is_chosen_by_a_plain_word():
-  assert step.compiles(True) is True
-  assert step.compiles(False) is False
-  if not tf.config.list_physical_devices("GPU"):
-    assert step.compiles("auto") is False
-  for wrong in ("yes", None, 1, "True"):
-    with pytest.raises(errors.UsageError, match=r"expected True, False or 'auto'"):
-      step.compiles(wrong)
 
 
 def test_plateau_that_was_told_between_calls_lowers_the_rate_of_the_next():

@@ -22,6 +22,8 @@ class AdamW(tf.Module):
     decays_weights: whether the decay is not 0.
   """
 
+  elementwise = True
+
   def __init__(
     self,
     beta1: float = 0.9,

@@ -44,6 +44,10 @@ class ByName(tf.Module):
   def decays_weights(self) -> bool:
     return any(getattr(one, "decays_weights", False) for one in self.optimizers)
 
+  @property
+  def elementwise(self) -> bool:
+    return all(getattr(one, "elementwise", False) for one in self.optimizers)
+
   def build(self, variables: Iterable[tf.Variable]) -> None:
     """Groups the variables and creates the optimizers with their slots, in the strategy's scope.
 

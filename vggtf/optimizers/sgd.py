@@ -16,6 +16,8 @@ class SGD(tf.Module):
   was; in PyTorch, which multiplies the velocity by the rate, it shrinks at once.
   """
 
+  elementwise = True
+
   def __init__(self, momentum: float = 0.9, bias_rate: float = 2.0, nesterov: bool = False):
     """Takes the rule's constants.
 

@@ -45,7 +45,8 @@ def in_slices(compute: Compute, slices: int, examples: int) -> Compute:
 
     def take(index):
       own = tf.nest.map_structure(lambda one: one[index], batch)
-      return compute(*own, seed, first_example + index * size)
+      gradients, *rest = compute(*own, seed, first_example + index * size)
+      return [tf.cast(one, tf.float32) for one in gradients], *rest
 
     def add(index, total):
       return index + 1, tf.nest.map_structure(tf.add, total, take(index))

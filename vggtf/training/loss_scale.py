@@ -54,7 +54,7 @@ class Dynamic(tf.Module):
 
   def unscale(self, gradients: Iterable[tf.Tensor]) -> list[tf.Tensor]:
     """Returns what the gradients of the loss itself are, float32."""
-    return [one / self.scale for one in gradients]
+    return [tf.cast(one, tf.float32) / self.scale for one in gradients]
 
   def observe(self, gradients: Iterable[tf.Tensor]) -> tf.Tensor:
     """Adapts the scale, in each replica alike.

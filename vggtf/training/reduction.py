@@ -18,11 +18,12 @@ def sum_over_replicas(tensors: Any, dtype: tf.DType = tf.float32) -> Any:
   """Adds up what the replicas have; called in each of them.
 
   Args:
-    tensors: a nest of float32 tensors.
-    dtype: in which they travel and are added; one replica alone rounds nothing.
+    tensors: a nest of floating tensors.
+    dtype: in which they travel and are added.
 
   Returns:
-    The sums, a nest like it, float32, the same bits in every replica.
+    The sums, a nest like it, float32, the same bits in every replica; one replica alone has its own
+    tensors back, as they are.
   """
   context = tf.distribute.get_replica_context()
   if context.num_replicas_in_sync == 1:

@@ -7,29 +7,15 @@ replicas follows outside of it, and the update is local and equal on every repli
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics, precision
-from vggtf.training import accumulation, loop, reduction
+from vggtf.training import accumulation, compilation, loop, reduction
 from vggtf.training import averaging as averages
 from vggtf.training import loss_scale as loss_scales
-
-
-def compiles(jit_compile: bool | str) -> bool:
-  """Returns whether to compile with XLA; "auto" means on accelerators, not on a CPU.
-
-  On 2 CPU cores the compiled VGG-16 step ran at 0.81 (float32) and 0.45 (bfloat16) of the plain
-  one's speed: XLA's CPU convolutions do without oneDNN.
-  """
-  if jit_compile == "auto":
-    return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
-  if not isinstance(jit_compile, bool):
-    raise errors.UsageError(
-      f"TrainStep.jit_compile = {jit_compile!r}: expected True, False or 'auto'"
-    )
-  return jit_compile
 
 
 class TrainStep:
@@ -46,7 +32,8 @@ class TrainStep:
     batch_size: images of a global batch.
     seed: of the dropout masks, with the step.
     averaging: follows the model's variables; built for all of them.
-    jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU).
+    jit_compile: XLA for the gradients: True, False, or "auto" (not on a CPU). Unless it is False, a
+      CPU updates large nets by XLA, see compilation.py.
     slices: in how many a replica computes its part of a batch, one after another: the same steps
       in less memory; batch norm's statistics are then a slice's (accumulation.py).
     all_reduce_dtype: in which gradients are summed over replicas: "float32", or "bfloat16" or
@@ -101,7 +88,10 @@ class TrainStep:
     self._variables = model.trainable_variables
     self._updated: list[tf.Variable] = []  # by layers that keep statistics; known once traced
     compute = accumulation.in_slices(self._compute, slices, batch_size // replicas)
-    self._gradients = tf.function(compute, jit_compile=True) if compiles(jit_compile) else compute
+    compiled = compilation.compiles(jit_compile)
+    self._gradients = tf.function(compute, jit_compile=True) if compiled else compute
+    fused = compilation.fuses(jit_compile, optimizer, self._variables)
+    self._apply = tf.function(self._update, jit_compile=True) if fused else self._update
     self._run = tf.function(self._run_steps)
 
   def stop_soon(self) -> None:
@@ -126,9 +116,9 @@ class TrainStep:
     Returns:
       Whose scalars are "loss" (mean over images, without weight decay), "weight_decay",
       "top1_error" and "top5_error" or what the loss judges (in training, on the batches as they
-      came), "gradient_norm" (of all gradients together, without weight decay; 0 for a skipped
-      step), "learning_rate" (of the last step); with a loss scale "loss_scale" and "skipped_steps",
-      the share of them.
+      came), "gradient_norm" (of the first step; of all gradients together, without weight decay; 0
+      for a skipped step), "learning_rate" (of the last step); with a loss scale "loss_scale" and
+      "skipped_steps", the share of them.
 
     Raises:
       DivergedError: the gradients overflow float16 whatever the loss scale.
@@ -137,7 +127,7 @@ class TrainStep:
     sums, taken, rate = self._run(batches, tf.constant(count))
     sums, taken = {name: float(total) for name, total in sums.items()}, int(taken)
     weight, asked, waited = sums.pop("weight"), sums.pop("asked"), sums.pop("waited")
-    norm = sums.pop("gradient_norm") / taken
+    norm = sums.pop("gradient_norm")
     means = {name: total / weight for name, total in sums.items()}
     decay = float(self._weight_decay.value(self._variables))
     means |= {"gradient_norm": norm, "weight_decay": decay, "learning_rate": float(rate)}
@@ -146,15 +136,18 @@ class TrainStep:
 
   def _run_steps(self, batches, count: tf.Tensor):
     before = self._step.read_value()
-    # One step outside the loop gives the sums their structure.
-    sums = self._take_timed(batches)
+    # One step outside the loop gives the sums their structure. It alone tells the gradients'
+    # length, which takes one more pass over them.
+    sums = self._take_timed(batches, norm=True)
+    norm = sums.pop("gradient_norm")
     for _ in tf.range(count - 1):
       if sums["asked"] > 0:
         break
-      sums = tf.nest.map_structure(tf.add, sums, self._take_timed(batches))
+      sums = tf.nest.map_structure(tf.add, sums, self._take_timed(batches, norm=False))
+    sums["gradient_norm"] = norm
     return sums, self._step - before, self._schedule(self._step - 1)
 
-  def _take_timed(self, batches: Iterator) -> dict[str, tf.Tensor]:
+  def _take_timed(self, batches: Iterator, norm: bool) -> dict[str, tf.Tensor]:
     """Takes one step and returns its sums, with how many seconds it "waited" for its batch.
 
     It begins where the step before has its gradients, for the loop asks whether to go on. So what
@@ -167,18 +160,24 @@ class TrainStep:
       waited = tf.timestamp() - began
     with tf.control_dependencies([waited]):  # a single thread might compute first
       batch = tf.nest.map_structure(_here, batch, expand_composites=True)
-    return self.take_one(iter([batch]), self._asked.read_value()) | {"waited": waited}
+    return self.take_one(iter([batch]), self._asked.read_value(), norm) | {"waited": waited}
 
-  def take_one(self, batches: Iterator, asked: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+  def take_one(
+    self, batches: Iterator, asked: tf.Tensor | None = None, norm: bool = True
+  ) -> dict[str, tf.Tensor]:
     """Takes one step inside a tf.function, and returns its sums over the global batch.
 
-    Among them is `asked`, if given: how many replicas are asked to stop.
+    Among them is `asked`, if given: how many replicas are asked to stop. `norm`: whether the
+    "gradient_norm" is, too.
     """
-    sums = self._strategy.run(self._replica_step, args=(next(batches), asked))
+    take = functools.partial(self._replica_step, norm=norm)
+    sums = self._strategy.run(take, args=(next(batches), asked))
     self._step.assign_add(1)
     return tf.nest.map_structure(lambda s: self._strategy.experimental_local_results(s)[0], sums)
 
-  def _replica_step(self, batch: contracts.Batch, asked: tf.Tensor | None) -> dict[str, tf.Tensor]:
+  def _replica_step(
+    self, batch: contracts.Batch, asked: tf.Tensor | None, norm: bool
+  ) -> dict[str, tf.Tensor]:
     seed = tf.stack([self._seed, tf.cast(self._step, tf.int32)])
     context = tf.distribute.get_replica_context()
     first_example = context.replica_id_in_sync_group * tf.shape(batch.weight)[0]
@@ -190,28 +189,33 @@ class TrainStep:
     gradients = reduction.sum_over_replicas(gradients, self._all_reduce_type)
     statistics, sums = reduction.sum_over_replicas((statistics, sums))
     statistics = [one / context.num_replicas_in_sync for one in statistics]
-    if not self.loss_scale:
-      self._update(gradients, statistics)
-      return sums | {"gradient_norm": _norm(gradients)}
-    gradients = self.loss_scale.unscale(gradients)
-    finite = self.loss_scale.observe(gradients)
-    tf.cond(finite, lambda: self._update(gradients, statistics), lambda: None)
-    return sums | {"gradient_norm": tf.where(finite, _norm(gradients), 0.0)}
+    step, finite = self._step.read_value(), True
+    if self.loss_scale:
+      gradients = self.loss_scale.unscale(gradients)
+      finite = self.loss_scale.observe(gradients)
+      tf.cond(finite, lambda: self._apply(gradients, statistics, step), lambda: None)
+    else:
+      self._apply(gradients, statistics, step)
+    return sums | ({"gradient_norm": tf.where(finite, _norm(gradients), 0.0)} if norm else {})
 
-  def _update(self, gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
+  def _update(
+    self, gradients: list[tf.Tensor], statistics: list[tf.Tensor], step: tf.Tensor
+  ) -> None:
     """Gives this replica's variables their new values."""
+    gradients = [tf.cast(one, tf.float32) for one in gradients]
     gradients = self._weight_decay.add(gradients, self._variables)
-    self._optimizer.apply(gradients, self._schedule(self._step))
+    self._optimizer.apply(gradients, self._schedule(step))
     for variable, value in zip(self._updated, statistics, strict=True):
       # The kernel takes a handle, which inside a replica is that replica's own.
       tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
     if self._averaging:
-      self._averaging.update(self._step)
+      self._averaging.update(step)
 
   def _compute(self, image, label, weight, seed, first_example):
     """Returns gradients of the global batch's mean loss, new statistics, and sums for the log.
 
-    The gradients are as many times larger as the loss scale says.
+    The gradients are as many times larger as the loss scale says, and of the type that they were
+    computed in.
     """
     training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
@@ -231,6 +235,7 @@ class TrainStep:
       **{name: tf.reduce_sum(one * weight) for name, one in wrong.items()},
       "weight": tf.reduce_sum(weight),
     }
+    gradients = [precision.before_widening(one) for one in gradients]
     return gradients, [value for _, value in training.updates], sums
 
 
@@ -261,4 +266,5 @@ def _judge_classes(outputs: contracts.Outputs, label: tf.Tensor) -> dict[str, tf
 
 def _norm(tensors: list[tf.Tensor]) -> tf.Tensor:
   """Returns the length of all of them as one vector."""
-  return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(one) for one in tensors]))
+  squares = [tf.nn.l2_loss(tf.cast(one, tf.float32)) for one in tensors]
+  return tf.sqrt(2.0 * tf.add_n(squares))
