@@ -67,9 +67,9 @@ def make_torch(
 
 
 def make_keras_fit(
-  compute_type: str, image: np.ndarray, label: np.ndarray, classes: int
+  compute_type: str, image: np.ndarray, label: np.ndarray, classes: int, steps: int
 ) -> Callable[[], object]:
-  """Returns an epoch of one step of model.fit of the same net in Keras 2."""
+  """Returns an epoch of so many steps of model.fit of the same net in Keras 2."""
   import tf_keras as keras
 
   policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[compute_type]
@@ -87,4 +87,4 @@ def make_keras_fit(
   loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
   net.compile(keras.optimizers.legacy.SGD(1e-3, momentum=0.9), loss, jit_compile=False)
   batches = tf.data.Dataset.from_tensors((image, label)).repeat()
-  return lambda: net.fit(batches, steps_per_epoch=1, verbose=0)
+  return lambda: net.fit(batches, steps_per_epoch=steps, verbose=0)

@@ -1,7 +1,8 @@
 """The training step and the forward pass, beside torch's, Keras's and a matrix product.
 
 One batch stays in memory. torch runs the same net, eager, channels_last, on as many threads, with
-its fused SGD; Keras 2 in model.fit. They compute no error rates, ours does.
+its fused SGD; Keras 2 in model.fit. They compute no error rates, ours does. All take as many steps
+in a round; ours in one call, as training does, and Keras in one epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ CLASSES = 1000
 MATRIX_SIDE = 4096
 TYPES = ("float32", "bfloat16")
 BATCHES = (8, 32)
+IMAGES = 32  # of a round
 ROUNDS = 5
 
 
@@ -62,26 +64,30 @@ def _contenders(compute_type: str, batch: int) -> dict[str, rounds.Contender]:
   image, label = draw(batch)
   net = vgg.VGG(CLASSES, peers.MEAN_RGB, compute_dtype=compute_type)
   forward = tf.function(lambda: net(tf.constant(image)).logits)
+  times = IMAGES // batch
+
+  def repeated(run: Callable[[], object]) -> rounds.Contender:
+    return rounds.contender(lambda: [run() for _ in range(times)], IMAGES)
+
   contenders = {
-    "step": rounds.contender(make_step(net, image, label), batch),
-    "forward": rounds.contender(lambda: forward().numpy(), batch),
+    "step": rounds.contender(make_step(net, image, label, times), IMAGES),
     "product": make_product(compute_type),
+    "forward": repeated(lambda: forward().numpy()),
   }
   if peers.TORCH:
     step, forward_ = peers.make_torch(compute_type, image, label, CLASSES)
-    contenders |= {
-      "step, torch": rounds.contender(step, batch),
-      "forward, torch": rounds.contender(forward_, batch),
-    }
+    contenders |= {"step, torch": repeated(step), "forward, torch": repeated(forward_)}
   if peers.KERAS:
     contenders["step, Keras's fit"] = rounds.contender(
-      peers.make_keras_fit(compute_type, image, label, CLASSES), batch
+      peers.make_keras_fit(compute_type, image, label, CLASSES, times), IMAGES
     )
   return contenders
 
 
-def make_step(net: vgg.VGG, image: np.ndarray, label: np.ndarray) -> Callable[[], object]:
-  """Returns what takes the product's step on one batch."""
+def make_step(
+  net: vgg.VGG, image: np.ndarray, label: np.ndarray, times: int
+) -> Callable[[], object]:
+  """Returns what takes the product's step on one batch, so many times in a call."""
   strategy = strategies.one_device("CPU:0")
   update = sgd.SGD()
   update.build(net.trainable_variables)
@@ -98,7 +104,7 @@ def make_step(net: vgg.VGG, image: np.ndarray, label: np.ndarray) -> Callable[[]
   )
   ones, ids = np.ones(len(label), np.float32), np.full(len(label), b"-")
   batches = repeat(contracts.Batch(image, label, ones, ids))
-  return lambda: take(batches, 1)
+  return lambda: take(batches, times)
 
 
 def draw(batch: int) -> tuple[np.ndarray, np.ndarray]:
