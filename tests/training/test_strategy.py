@@ -16,7 +16,7 @@ import tensorflow as tf
 from tests.training import parts
 from vggtf import errors
 from vggtf.optimizers import schedules
-from vggtf.training import reduction, strategy
+from vggtf.training import compilation, reduction, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 20
@@ -160,8 +160,9 @@ def told(chosen, expected, slices=1) -> dict:
   }
 
 
-def on_logical_cpus(count: int, slices: int = 1) -> None:
+def on_logical_cpus(count: int, slices: int = 1, large: int = compilation.LARGE) -> None:
   """Prints what so many of them make: one number a process, for TensorFlow's groups outlive it."""
+  compilation.LARGE = large
   cpu = tf.config.list_physical_devices("CPU")[0]
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
   alone, expected = train(strategy.one_device("CPU:0"))
@@ -169,9 +170,9 @@ def on_logical_cpus(count: int, slices: int = 1) -> None:
   print(json.dumps([alone, told(strategy.mirrored(names), expected, slices)]))
 
 
-def in_a_worker(pack: int = reduction.BYTES_PER_PACK) -> None:
+def in_a_worker(pack: int = reduction.BYTES_PER_PACK, large: int = compilation.LARGE) -> None:
   """Prints what a process of TF_CONFIG's cluster makes, with packs of so many bytes."""
-  reduction.BYTES_PER_PACK = pack
+  reduction.BYTES_PER_PACK, compilation.LARGE = pack, large
   chosen = strategy.multi_worker(60.0)
   alone, expected = train(tf.distribute.OneDeviceStrategy(chosen.extended.worker_devices[0]))
   print(json.dumps([alone, told(chosen, expected)]))
@@ -206,8 +207,8 @@ def assert_same_steps(alone: dict, found: dict) -> None:
 
 
 @functools.cache
-def mirrored(count: int, slices: int = 1) -> tuple[dict, dict]:
-  return finish(start(f"on_logical_cpus({count}, {slices})"))
+def mirrored(count: int, slices: int = 1, large: int = compilation.LARGE) -> tuple[dict, dict]:
+  return finish(start(f"on_logical_cpus({count}, {slices}, {large})"))
 
 
 @pytest.mark.parametrize(
@@ -237,6 +238,13 @@ def test_two_workers_take_the_steps_of_one_device():
   assert two_workers() == two_workers() == two_workers(pack=1 << 12)  # bit for bit
 
 
+@pytest.mark.slow
+def test_replicas_and_workers_update_large_nets_as_one_device_does():
+  for alone, found in (mirrored(2, large=1), two_workers(large=1)):
+    assert_same_steps(alone, found)
+    assert found["sha256"] != mirrored(2)[1]["sha256"]  # compiled, so rounded otherwise
+
+
 def run_workers(*calls: str) -> list[tuple]:
   """Returns what the processes of a cluster, each calling a function of this module, print."""
   with contextlib.ExitStack() as stack:
@@ -254,8 +262,10 @@ def run_workers(*calls: str) -> list[tuple]:
   return [finish(process) for process in processes]
 
 
-def two_workers(pack: int = reduction.BYTES_PER_PACK) -> tuple[dict, dict]:
-  one, two = run_workers(*[f"in_a_worker({pack})"] * 2)
+def two_workers(
+  pack: int = reduction.BYTES_PER_PACK, large: int = compilation.LARGE
+) -> tuple[dict, dict]:
+  one, two = run_workers(*[f"in_a_worker({pack}, {large})"] * 2)
   assert one == two
   alone, found = one
   assert found["replicas"] == 2
