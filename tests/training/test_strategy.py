@@ -136,7 +136,8 @@ def cut_arrays(worker=0, workers=1):
 
 def train(chosen, slices=1):
   """Returns the scalars of 20 steps with dropout, and every variable of each replica."""
-  ours = parts.build(chosen, dropout=0.5, schedule=schedules.Constant(3e-5), slices=slices)
+  still = schedules.Constant(3e-5)
+  ours = parts.build(chosen, "auto", dropout=0.5, schedule=still, slices=slices)
   iterator = strategy.distribute(chosen, cut_arrays, parts.BATCH)
   scalars = ours.take(iterator, STEPS)
   variables = (*ours.net.variables, *ours.optimizer.variables)
