@@ -169,7 +169,7 @@ def test_xla_takes_the_same_steps_with_the_same_dropout(dropped):
   "options",
   [
     {"compute_dtype": "bfloat16", "average": 0.5},
-    pytest.param({"norm": "batch"}, marks=pytest.mark.slow),
+    pytest.param({"norm": "batch", "average": 0.5}, marks=pytest.mark.slow),
     pytest.param({"optimizer": adamw.AdamW, "slices": 2}, marks=pytest.mark.slow),
     pytest.param(
       {"compute_dtype": "float16", "loss_scale": lambda: loss_scale.Dynamic(2.0**4)},
