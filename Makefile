@@ -38,8 +38,9 @@ quickstart: $(READY) ## Digits, from pictures to predictions, in minutes on a CP
 	  $(RUN) vggtf.main --job=predict --workdir=$(QUICKSTART)/run "$$picture"
 	$(RUN) vggtf.main --job=summary --workdir=$(QUICKSTART)/run
 
+# A file's tests stay together, for its fixtures' sake.
 test: $(READY) ## Run the tests that need no data, no accelerator and no network
-	$(RUN) pytest
+	$(RUN) pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY) ## Run the tests that take minutes or gigabytes
 	$(RUN) pytest -m slow

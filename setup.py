@@ -58,6 +58,7 @@ EXTRAS = {
 EXTRAS["dev"] = [
   "pytest",
   "pytest-timeout",
+  "pytest-xdist",  # `make test` on all cores
   "hypothesis",
   "ruff",
   "setuptools>=77",  # tests build the wheel without a network
