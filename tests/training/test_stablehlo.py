@@ -13,12 +13,14 @@ jax = pytest.importorskip("jax")
 REPLICAS = 4
 STEPS = 3
 
+# As this file is collected, for JAX must not have begun, as it has after other tests.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", REPLICAS)
 
-@pytest.fixture(scope="module", autouse=True)
+
+@pytest.fixture(scope="module")
 def devices():
-  """Returns some CPUs that JAX makes of one; it must not have begun before."""
-  jax.config.update("jax_platforms", "cpu")
-  jax.config.update("jax_num_cpu_devices", REPLICAS)
+  """Returns some CPUs that JAX makes of one."""
   return jax.devices()
 
 
