@@ -134,7 +134,7 @@ def make_product(compute_type: str) -> rounds.Contender:
       for at in range(2)
     )
     multiply = lambda: tf.linalg.matmul(left, right).numpy()  # noqa: E731
-  times = round(IMAGES * 2 * multiply_adds() / (2 * MATRIX_SIDE**3))  # as long as a round of steps
+  times = round(IMAGES * multiply_adds() / MATRIX_SIDE**3)  # as many operations as the steps
   return rounds.contender(
     lambda: [multiply() for _ in range(times)], times * 2 * MATRIX_SIDE**3 / 1e9
   )
