@@ -9,7 +9,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.export import nets
 from vggtf import errors
-from vggtf.export import answers, golden, saved_model
+from vggtf.export import answers, golden, limits, saved_model
 from vggtf.predictors import centre
 
 
@@ -154,3 +154,36 @@ def test_records_are_those_of_the_protocol(exported, tmp_path):
     )
   ]
   assert found == exported[0]
+
+
+@pytest.mark.parametrize(
+  ("bounds", "sizes"),
+  [
+    ({"images": 2}, [(12, 18), (18, 12)]),
+    ({"aspect": 1}, [(12, 12)]),
+    ({"pixels": 220}, [(12, 18), (18, 12), (12, 12)]),
+    ({"scanned_pixels": 144}, [(12, 12)]),
+  ],
+)
+def test_requests_keep_within_what_the_export_takes(bounds, sizes, tmp_path):
+  net = nets.Tiny()
+  admitted = limits.Limits(**bounds)
+  folder = saved_model.export(
+    tmp_path, net, centre.Centre(net, 12), nets.LABELS, version=1, limits=admitted
+  )
+  files = predict_log(list(golden.read(folder)), "serving_default").request.inputs["images"]
+  assert [tf.io.decode_image(file).shape[:2] for file in files.string_val] == sizes
+
+
+def test_limits_that_refuse_every_picture_are_refused(tmp_path):
+  net = nets.Tiny()
+  with pytest.raises(errors.UsageError, match=r"Limits.pixels = 143 .*at least 144"):
+    saved_model.export(
+      tmp_path,
+      net,
+      centre.Centre(net, 12),
+      nets.LABELS,
+      version=1,
+      limits=limits.Limits(pixels=143),
+    )
+  assert not list(tmp_path.rglob("saved_model.pb"))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests import samples
 from tests.export import nets
+from vggtf import errors
 from vggtf.export import limits
 
 PIXELS = samples.paint(0, 40, 61)
@@ -87,3 +88,9 @@ def test_pixels_are_bounded_too():
   ):
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):
       check(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("bound", [0, -1, 2.5, "many"])
+def test_a_bound_is_a_whole_number(bound):
+  with pytest.raises(errors.UsageError, match=rf"Limits.together = {bound!r}: expected a whole"):
+    limits.Limits(together=bound)

@@ -342,6 +342,23 @@ def test_a_block_is_at_least_1_step(tmp_path, data_dir):
     runs.run(tmp_path / "run", data_dir, steps_per_call=0)
 
 
+@pytest.mark.parametrize(
+  ("name", "value", "expected"),
+  [("steps", -1, "0 steps or more"), ("seed", -1, "0 to"), ("seed", 2**31, "0 to 2147483647")],
+)
+def test_a_number_that_cannot_be_is_refused_at_once(tmp_path, data_dir, name, value, expected):
+  with pytest.raises(
+    errors.UsageError, match=rf"train\.run\.{name} = {value}: expected {expected}"
+  ):
+    runs.run(tmp_path / "run", data_dir, **{name: value})
+  assert not (tmp_path / "run").exists()
+
+
+def test_the_largest_seed_trains(tmp_path, data_dir):
+  runs.run(tmp_path / "run", data_dir, seed=2**31 - 1, steps=1, evaluate_every=1)
+  assert runs.steps(tmp_path / "run") == [1]
+
+
 def flip_bit(folder) -> str:
   path = max(folder.glob("scale_32/train-*"), key=os.path.getsize)
   content = bytearray(path.read_bytes())

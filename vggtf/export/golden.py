@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from vggtf import contracts, images
+from vggtf import contracts, errors, images
+from vggtf.export.limits import Limits
 from vggtf.export.served import ENCODED_KEY, TOP
 
 PATH = Path("assets.extra/tf_serving_warmup_requests")  # where servers look
@@ -25,6 +26,7 @@ def record(
   predictor: contracts.Predictor,
   labels: Sequence[str],
   signatures: Container[str],
+  limits: Limits,
 ) -> list[prediction_log_pb2.PredictionLog]:
   """Returns a request for each signature, with the reply that the predictor itself gives.
 
@@ -33,8 +35,12 @@ def record(
     predictor: what was measured, as an evaluation calls it: each picture alone.
     labels: class names in label order.
     signatures: names of those that were exported.
+    limits: of a request; pictures that they refuse are left out.
+
+  Raises:
+    UsageError: the limits refuse them all.
   """
-  files = _paint(predictor.scale)
+  files = _paint(predictor.scale, limits)
   evaluate = tf.function(
     lambda image: predictor(
       tf.nest.map_structure(lambda view: view[tf.newaxis], predictor.prepare(image))
@@ -85,18 +91,25 @@ def read(folder: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
     yield prediction_log_pb2.PredictionLog.FromString(value.numpy())
 
 
-def _paint(scale: int) -> list[bytes]:
+def _paint(scale: int, limits: Limits) -> list[bytes]:
   """Returns files of smooth colours, the same ones always: tall, wide, grey, JPEG and PNG."""
   draw, files = np.random.RandomState(0), []
   for index, sides in enumerate(_SIDES):
     coarse = draw.randint(0, 256, (4, 4, 3)).astype(np.float32)
     size = [round(scale * side) for side in sides]
+    if not limits.admit(*size):
+      continue
     pixels = images.to_levels(tf.image.resize(coarse, size, method="bicubic"))
     if index == len(_SIDES) - 1:
       pixels = pixels[..., :1]
     encode = tf.io.encode_png if index == len(_SIDES) - 2 else tf.io.encode_jpeg
     files.append(encode(pixels).numpy())
-  return files
+  if not files:
+    raise errors.UsageError(
+      f"Limits.pixels = {limits.pixels} and scanned_pixels = {limits.scanned_pixels}: expected at "
+      f"least {scale**2}, a square picture of {scale} pixels a side, as it is rescaled to"
+    )
+  return files[: limits.images]
 
 
 def _log_predict(

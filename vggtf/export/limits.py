@@ -10,6 +10,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from vggtf import errors
+
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _SCAN = b"\xff\xda"  # before each scan of a JPEG
 
@@ -25,6 +27,9 @@ class Limits:
     pixels: 5 billion take about 7 seconds of one core.
   together: images of the net's input size that go through it at a time, which bounds memory; the
     others of a request wait.
+
+  Raises:
+    UsageError: one is not a whole number of at least 1.
   """
 
   images: int = 64
@@ -32,6 +37,18 @@ class Limits:
   aspect: int = 10
   scanned_pixels: int = 5_000_000_000
   together: int = 16
+
+  def __post_init__(self):
+    for name, bound in dataclasses.asdict(self).items():
+      if not isinstance(bound, int) or bound < 1:
+        raise errors.UsageError(f"Limits.{name} = {bound!r}: expected a whole number of at least 1")
+
+  def admit(self, height: int, width: int) -> bool:
+    """Returns whether a picture of one scan may have this size."""
+    shorter, longer = sorted((height, width))
+    return height * width <= min(self.pixels, self.scanned_pixels) and (
+      longer <= self.aspect * shorter
+    )
 
   def check_encoded(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Checks string [N], JPEG or PNG files.

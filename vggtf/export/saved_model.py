@@ -6,6 +6,7 @@ and serve it. It is published only if it answers as the predictor itself does.
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -74,10 +75,11 @@ def export(
     signatures = served.signatures()
     if storage:
       signatures = {frozen.SIGNATURE: signatures[frozen.SIGNATURE]}
-    exact = golden.record(model, predictor, labels, signatures)
+    record = functools.partial(golden.record, model, predictor, labels, signatures, limits)
+    exact = record()
     if storage == tf.bfloat16:
       frozen.round_weights(served.weights, storage)
-    logs = golden.record(model, predictor, labels, signatures) if storage == tf.bfloat16 else exact
+    logs = record() if storage == tf.bfloat16 else exact
     _save(aside, served, signatures)
     if storage:
       frozen.freeze(aside, storage)

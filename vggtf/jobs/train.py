@@ -34,6 +34,8 @@ from vggtf.training import strategy as strategies
 
 _log = logging.getLogger(__name__)
 
+_SEEDS = 2**31  # what a step's int32 holds
+
 
 def run(
   workdir: str,
@@ -115,6 +117,10 @@ def run(
     log_every=log_every,
     steps_per_call=steps_per_call,
   )
+  if steps < 0:
+    raise errors.UsageError(f"train.run.steps = {steps}: expected 0 steps or more")
+  if not 0 <= seed < _SEEDS:
+    raise errors.UsageError(f"train.run.seed = {seed}: expected 0 to {_SEEDS - 1}")
   averages.check_choice("train.run.weights", weights)
   if weights == averages.EMA and averaging is None:
     raise errors.UsageError("train.run.weights = 'ema' needs train.run.averaging: bind it as well")
