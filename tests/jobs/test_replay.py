@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -204,3 +206,30 @@ def test_a_run_of_the_command_line_is_repeated_by_it(data_dir, tmp_path, workers
   assert len(sums) == 2, stderr
   assert len(set(sums)) == 1
   assert checkpoint.Checkpoints(pathlib.Path(target) / "checkpoints").find("latest") == 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_training_which_ends_in_order(run, tmp_path, number):
+  """P8: whoever asks the replay to stop asks its training."""
+  program = (
+    "import os, pathlib, signal, sys, time\n"
+    "def stop(number, _):\n"
+    "  sys.exit(42 if number == int(sys.argv[2]) else 1)\n"
+    "signal.signal(int(sys.argv[2]), stop)\n"
+    "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+    "time.sleep(60)\n"
+  )
+  begun = tmp_path / "begun"
+
+  def ask():
+    while not begun.exists() or not begun.read_text():
+      time.sleep(0.05)
+    os.kill(os.getpid(), number)
+
+  asking = threading.Thread(target=ask)
+  asking.start()
+  command = (sys.executable, "-c", program, str(begun), str(int(number)))
+  target = str(run.path.parent / "again")
+  assert replay.run(str(run.path), target, ["--job=replay"], program=command) == 42
+  asking.join()
+  assert not pathlib.Path(f"/proc/{begun.read_text()}").exists()

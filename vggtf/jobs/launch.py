@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from vggtf import errors
+from vggtf import children, errors
 from vggtf import workdir as workdirs
 from vggtf.training import cluster
 
@@ -33,18 +33,7 @@ _MENDED = (
   128 + signal.SIGKILL,
   128 + signal.SIGTERM,
 )
-_POLL_EVERY = 0.1  # seconds
 _LAST_WORDS_WITHIN = 5.0  # a process that a worker left behind may keep its outputs open
-
-# Run by each worker before its program: the kernel then kills it when the launcher has died. Not in
-# the launcher's child between fork and exec, where Python code may meet the locks of threads.
-_TETHER = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() == int(sys.argv[1]):  # else it has died already
-  os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 def run(
@@ -86,7 +75,7 @@ def run(
   commands = [  # the last of several equal flags is the one that counts
     [*program, *command_line, "--job=train", f"--workdir={folder}"] for folder in folders
   ]
-  with _signals() as signals:
+  with children.signals() as signals:
     for restart in range(restarts + 1):
       with _started(commands) as processes:
         codes = _wait(processes, signals, grace)
@@ -105,21 +94,6 @@ def _cause(codes: Sequence[int]) -> int:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Yields a list of the SIGTERM and SIGINT that came, to which more are added as they come."""
-  came: list[int] = []
-  previous = {
-    number: signal.signal(number, lambda number, _: came.append(number))
-    for number in (signal.SIGTERM, signal.SIGINT)
-  }
-  try:
-    yield came
-  finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)
-
-
-@contextlib.contextmanager
 def _started(commands: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen]]:
   """Yields a process for each command, as the workers of one cluster; kills what is left of them.
 
@@ -131,13 +105,12 @@ def _started(commands: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Pope
   try:
     for index, command in enumerate(commands):
       config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-      process = subprocess.Popen(
-        [sys.executable, "-c", _TETHER, str(os.getpid()), *command],
+      process = children.start(
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, cluster.VARIABLE: json.dumps(config), "PYTHONUNBUFFERED": "1"},
-        process_group=0,  # or a terminal's Ctrl-C would reach it twice, and the second ends it
       )
       processes.append(process)
       for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
@@ -169,10 +142,10 @@ def _wait(processes: Sequence[subprocess.Popen], signals: Sequence[int], grace: 
   while True:
     running = False
     for index, process in enumerate(processes):
-      code = process.poll()
+      code = children.exit_code(process)
       running = running or code is None
       if code and index not in failed:
-        failed[index] = code if code > 0 else 128 - code
+        failed[index] = code
         _log.warning("worker %d ended with exit code %d", index, failed[index])
     if not running:
       return list(failed.values())
@@ -186,7 +159,7 @@ def _wait(processes: Sequence[subprocess.Popen], signals: Sequence[int], grace: 
     for number in told:
       for process in processes:
         process.send_signal(number)
-    time.sleep(_POLL_EVERY)
+    time.sleep(children.POLL_EVERY)
 
 
 def _relay(prefix: bytes, source: IO[bytes], target: int, outputs: threading.Lock) -> None:

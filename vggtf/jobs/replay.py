@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
-from vggtf import errors
+from vggtf import children, errors
 from vggtf import workdir as workdirs
 from vggtf.data import shards
 from vggtf.training import checkpoint, cluster, restoring, surroundings
@@ -44,7 +44,8 @@ def run(
     program: what trains.
 
   Returns:
-    0 where all variables have the same bits, or the exit code of a training that failed.
+    0 where all variables have the same bits, or the exit code of a training that failed, or was
+    stopped by a signal to this process: 42, where it saved a checkpoint.
 
   Raises:
     UsageError: run.json does not describe one finished training, the data are others, or the
@@ -74,10 +75,21 @@ def run(
   for each in folders:
     _configure(each, described["configuration"]["text"])
   flags += [f"--data_dir={data_dir}", f"--workdir={target}"]  # of equal flags the last counts
-  code = subprocess.run([*program, *command_line, *flags], env=_environment(last)).returncode
+  code = _train([*program, *command_line, *flags], _environment(last))
   if code == 0:
     _judge((folder, copy), step, differences)
-  return code if code >= 0 else 128 - code
+  return code
+
+
+def _train(command: Sequence[str], environment: dict[str, str]) -> int:
+  """Runs a training, passes the signals on that come, and returns its exit code."""
+  with children.signals() as signals:
+    process = children.start(command, env=environment)
+    while (code := children.exit_code(process)) is None:
+      while signals:
+        process.send_signal(signals.pop(0))
+      time.sleep(children.POLL_EVERY)
+  return code
 
 
 def _check_repeatable(folder: workdirs.Workdir, described: dict) -> int:
