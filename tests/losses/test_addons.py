@@ -89,3 +89,14 @@ def test_an_unknown_loss_is_refused_with_the_closest(loss):
 def test_wrong_options_are_refused():
   with pytest.raises(errors.UsageError, match=r"TripletSemiHardLoss does not take.*marching"):
     addons.OfFeatures("TripletSemiHardLoss", {"marching": 1.0})
+
+
+def test_logits_are_never_taken_for_probabilities():
+  plain = {name: one for name, one in FOCAL.items() if name != "from_logits"}
+  found, expected = (
+    addons.OfLogits("SigmoidFocalCrossEntropy", options)(OUTPUTS, tf.constant(LABELS))
+    for options in (plain, FOCAL)
+  )
+  np.testing.assert_array_equal(found, expected)
+  with pytest.raises(errors.UsageError, match="from_logits = False, but a net gives logits"):
+    addons.OfLogits("SigmoidFocalCrossEntropy", FOCAL | {"from_logits": False})

@@ -15,17 +15,23 @@ from vggtf import addons, contracts, errors
 class OfLogits:
   """A class of `tfa.losses` that compares logits with one-hot labels; a `contracts.Loss`.
 
-  Such as "SigmoidFocalCrossEntropy" or "SparsemaxLoss".
+  Such as "SigmoidFocalCrossEntropy" or "SparsemaxLoss". Those that may be given probabilities
+  instead, by `from_logits`, are told that these are logits.
   """
 
   def __init__(self, loss: str, options: Mapping[str, Any] | None = None):
     """Takes the class's name and its arguments, as Addons' own documentation has them.
 
     Raises:
-      UsageError: there is no such class, or it does not take these options.
+      UsageError: there is no such class, it does not take these options, or is to take logits for
+        something else.
       EnvironmentFault: TensorFlow Addons cannot be imported.
     """
-    self._loss = _construct("OfLogits", loss, options)
+    if not (options or {}).get("from_logits", True):
+      raise errors.UsageError(
+        "addons.OfLogits.options: from_logits = False, but a net gives logits; leave it out"
+      )
+    self._loss = _construct("OfLogits", loss, options, from_logits=True)
 
   def __call__(self, outputs: contracts.Outputs, labels: tf.Tensor) -> tf.Tensor:
     """Returns the loss of each example, float32 [N], for labels int32 [N]."""
@@ -81,7 +87,8 @@ class OfFeatures:
     return loss + self._beside(outputs, labels) if self._beside else loss
 
 
-def _construct(user: str, name: str, options: Mapping[str, Any] | None):
+def _construct(user: str, name: str, options: Mapping[str, Any] | None, **defaults: Any):
+  """Returns a class's object; it is given those of the defaults that it takes."""
   known = {
     one: found
     for one, found in vars(addons.load().losses).items()
@@ -101,7 +108,8 @@ def _construct(user: str, name: str, options: Mapping[str, Any] | None):
       f"addons.{user}.options: {name} does not take {', '.join(unknown)}; it takes "
       f"{', '.join(takes)}"
     )
-  return known[name](**options)
+  taken = {one: value for one, value in defaults.items() if one in takes}
+  return known[name](**taken | options)
 
 
 def _per_example(loss: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
