@@ -1,6 +1,7 @@
 import signal
 
 import pytest
+import tensorflow as tf
 
 from vggtf import errors
 
@@ -45,3 +46,20 @@ def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback(capsys):
 def test_exit_code_of_a_command_that_returns():
   assert errors.run_command(lambda: None) == 0
   assert errors.run_command(lambda: 3) == 3
+
+
+def test_a_mistake_that_a_trace_meets_is_one_line_too(capsys):
+  @tf.function
+  def inner(x):
+    if x > 0:
+      raise errors.UsageError("the net has no classes")
+    return x
+
+  @tf.function
+  def outer(x):
+    for _ in tf.range(3):
+      x = inner(x)
+    return x
+
+  assert errors.run_command(lambda: outer(tf.constant(1.0))) == 2
+  assert capsys.readouterr().err == "vggtf: ERROR 2: the net has no classes\n"

@@ -118,6 +118,9 @@ def end_at_once(error: VggtfError) -> NoReturn:
 
 def _report(error: Exception, code: int) -> int:
   kind = "stopped" if isinstance(error, Preempted) else f"ERROR {code}"
+  # Of an error in what it traces, AutoGraph makes another, which tells the traced lines first.
+  while str(error).startswith("in user code:") and error.__context__:
+    error = error.__context__
   message = str(error).partition("\n  In call to configurable ")[0]  # gin appends its own trace
   print(f"vggtf: {kind}: {message}", file=sys.stderr)
   return code

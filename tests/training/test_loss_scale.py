@@ -231,3 +231,13 @@ def test_replicas_skip_together():
 def test_the_step_takes_no_unknown_type_for_its_sums():
   with pytest.raises(errors.UsageError, match=r"TrainStep.all_reduce_dtype = 'int8' is unknown"):
     parts.build(all_reduce_dtype="int8")
+
+
+def test_a_run_ends_where_a_scale_of_1_was_tried_too():
+  scale = loss_scale.Dynamic(1.0)
+  scale.skipped.assign(3)
+  with pytest.raises(errors.DivergedError, match=r"last 2 steps .* with a loss scale of 1 too"):
+    scale.tell(2, skipped_before=1, scale_before=2.0)
+  # One step at 2, which halves it; and two at 4, of which the second was at 2.
+  assert scale.tell(1, skipped_before=2, scale_before=2.0)["skipped_steps"] == 1
+  assert scale.tell(2, skipped_before=1, scale_before=4.0)["skipped_steps"] == 1

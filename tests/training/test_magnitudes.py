@@ -6,12 +6,12 @@ import tensorflow as tf
 
 from tests import samples
 from tests.training import parts
-from vggtf import contracts
+from vggtf import contracts, errors
 from vggtf.losses import softmax
 from vggtf.models import vgg
 from vggtf.nn import initializers
 from vggtf.optimizers import sgd
-from vggtf.training import hooks, magnitudes
+from vggtf.training import hooks, magnitudes, pairing
 
 
 def test_magnitudes_are_those_of_the_layers_and_their_gradients():
@@ -127,3 +127,13 @@ def _loss_after(config: str, steps: int) -> float:
     images = np.clip(colours + noise, 0, 255).astype(np.uint8)
     losses.append(float(step(tf.constant(images), tf.constant(labels, tf.int32))))
   return float(np.mean(losses[-20:]))
+
+
+def test_a_loss_of_something_else_is_refused():
+  net, batch = parts.net(), parts.arrays(1)
+  images, labels = tf.constant(batch.image[0]), tf.constant(batch.label[0])
+  boxed = contracts.Located(labels, tf.zeros([len(labels), 4]))
+  with pytest.raises(errors.UsageError, match=r"boxes = True, but Softmax is no loss of boxes"):
+    magnitudes.measure(net, softmax.Softmax(), images, boxed)
+  with pytest.raises(errors.UsageError, match="the net has no classes to train"):
+    pairing.check(softmax.Softmax(), contracts.Outputs(None), labels)

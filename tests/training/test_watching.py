@@ -117,7 +117,7 @@ def test_steps_that_wait_for_images_are_warned_of_once_but_not_the_first(caplog)
 
 @pytest.mark.parametrize("steps", ["", "5", "a:b", "0:3", "5:5", "7:6", "5:21", "2:6", "5:-6"])
 def test_steps_that_cannot_be_profiled_are_refused(tmp_path, steps):
-  expected = rf"--profile_steps={steps}: expected A:B, from 3 to 20"
+  expected = rf"--profile_steps={steps}: expected A:B, from 4 to 20"
   with pytest.raises(errors.UsageError, match=expected):
     watching.Profile(tmp_path, steps, done=3, until=20)
 
@@ -145,3 +145,10 @@ def test_a_profile_is_one_that_tensorboard_finds(tmp_path):
   profile(progress(step=2))
   (found,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
   assert b"MatMul" in found.read_bytes()
+
+
+def test_a_resumed_run_is_profiled_from_its_second_step_on(tmp_path):
+  """The hooks are first called after the first step."""
+  with pytest.raises(errors.UsageError, match=r"=4:6: expected A:B, from 5 to 6; the first step"):
+    watching.Profile(tmp_path, "4:6", done=4, until=6)
+  watching.Profile(tmp_path, "5:6", done=4, until=6)

@@ -73,7 +73,7 @@ def run(
     classes, mean_rgb = len(facts.labels), facts.mean_rgb
   elif data_dir is not None:
     found = shards.read_manifest(data_dir)
-    classes, mean_rgb = len(found.labels), found.statistics.mean_rgb
+    classes = len(found.labels)  # the mean, which not every set has, changes nothing here
   feed = configuration.arguments(parts["feed"])
   batch_size = feed.get("batch_size")
   if batch_size is None:

@@ -42,15 +42,22 @@ def assemble(
 
   Raises:
     UsageError: both the penalty and the optimizer would decay the weights.
+    EnvironmentFault: there is not enough memory for them.
   """
-  with strategy.scope():
-    net = draw()
-    update, rate, decay = optimizer(), schedule(), weight_decay()
-    update.build(net.trainable_variables)
-    average = averaging and averaging()
-    if average:
-      average.build(net.variables)
-    step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+  try:
+    with strategy.scope():
+      net = draw()
+      update, rate, decay = optimizer(), schedule(), weight_decay()
+      update.build(net.trainable_variables)
+      average = averaging and averaging()
+      if average:
+        average.build(net.variables)
+      step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+  except tf.errors.ResourceExhaustedError as error:
+    raise errors.EnvironmentFault(
+      "out of memory for the net's weights and what its optimizer keeps of each; take a narrower "
+      "net, or a device with more memory"
+    ) from error
   if getattr(update, "decays_weights", False) and decay.value(net.trainable_variables) > 0:
     raise errors.UsageError(
       f"the optimizer {type(update).__name__} decays weights by itself, and "

@@ -155,8 +155,8 @@ class Checkpoints:
     if not steps:
       raise errors.UsageError(f"{self._folder} holds no checkpoint; train first")
     if which == "best":
-      measured = [step for step in steps if committed.read_error(self._path(step)) is not None]
-      steps = sorted(measured, key=lambda step: (-committed.read_error(self._path(step)), step))
+      measured = self._errors(steps)
+      steps = sorted(measured, key=lambda step: (-measured[step], step))
       if not steps:
         raise errors.UsageError(f"no checkpoint in {self._folder} was evaluated; use 'latest'")
     elif which != "latest":
@@ -205,6 +205,11 @@ class Checkpoints:
     numbers = [path.name.removeprefix("step-") for path in self._folder.glob("step-*")]
     return sorted(int(number) for number in numbers if number.isdecimal())
 
+  def _errors(self, steps: Iterable[int]) -> dict[int, float]:
+    """Returns the validation errors of those steps that have one."""
+    found = {step: self.error(step) for step in steps}
+    return {step: error for step, error in found.items() if error is not None}
+
   def _sweep(self) -> None:
     """Removes what interrupted writes and removals left; nobody else writes in a claimed folder.
 
@@ -234,8 +239,8 @@ class Checkpoints:
 
   def _drop_old(self) -> None:
     steps = self._steps()
-    errors_ = {s: e for s in steps if (e := committed.read_error(self._path(s))) is not None}
-    best = min(errors_, key=lambda s: (errors_[s], s), default=None)
+    measured = self._errors(steps)
+    best = min(measured, key=lambda step: (measured[step], step), default=None)
     for step in steps[: -self._keep]:
       if step != best:
         dropped = self._folder / f"{committed.REPLACED}{self._path(step).name}"

@@ -79,17 +79,22 @@ class Dynamic(tf.Module):
       tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
     return finite
 
-  def tell(self, steps: int, skipped_before: int) -> dict[str, float]:
+  def state(self) -> tuple[int, float]:
+    """Returns the steps skipped so far, and the scale; what `tell` is given later."""
+    return int(self.skipped.numpy()), float(self.scale.numpy())
+
+  def tell(self, steps: int, skipped_before: int, scale_before: float) -> dict[str, float]:
     """Returns the scale and which share of the last steps was skipped, and logs those.
 
     Args:
       steps: how many they were.
       skipped_before: of the run, when they began.
+      scale_before: the scale then.
 
     Raises:
       DivergedError: the gradients overflow although the loss is not scaled any more.
     """
-    total, scale = int(self.skipped.numpy()), float(self.scale.numpy())
+    total, scale = self.state()
     skipped = total - skipped_before
     if skipped:
       _log.info(
@@ -99,7 +104,7 @@ class Dynamic(tf.Module):
         total,
         scale,
       )
-    if skipped == steps and scale == LEAST:
+    if skipped == steps and scale_before / 2 ** (steps - 1) <= LEAST:  # of the last of them
       raise errors.DivergedError(
         f"the gradients of the last {steps} steps are not finite, with a loss scale of {LEAST:g} "
         "too; compute in bfloat16, or lower the learning rate"

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import tensorflow as tf
 
 from vggtf import contracts
-from vggtf.training import traced_layers
+from vggtf.training import pairing, traced_layers
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +52,16 @@ def measure(
     images: uint8 [N, input_size, input_size, 3].
     labels: theirs.
     seed: of the dropout masks; activations are measured without them.
+
+  Raises:
+    UsageError: the loss is of something else than the net's head or the labels.
   """
   trace = traced_layers.trace(net, batch=len(images))
   activations = [tf.math.reduce_std(tf.cast(o, tf.float32)) for o in trace.outputs(images)]
   variables = [variable for layer in trace.layers for variable in layer.variables]
   with tf.GradientTape() as tape:
     outputs = net(images, contracts.Training(tf.constant([seed, 0])))
+    pairing.check(loss, outputs, labels)
     mean = tf.reduce_mean(loss(outputs, labels))
   gradients = tape.gradient(mean, variables)
   by_variable = {v.ref(): one for v, one in zip(variables, gradients, strict=True)}

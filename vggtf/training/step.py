@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from vggtf import contracts, errors, metrics, precision
-from vggtf.training import accumulation, compilation, loop, reduction
+from vggtf.training import accumulation, compilation, loop, pairing, reduction
 from vggtf.training import averaging as averages
 from vggtf.training import loss_scale as loss_scales
 
@@ -123,7 +123,7 @@ class TrainStep:
     Raises:
       DivergedError: the gradients overflow float16 whatever the loss scale.
     """
-    skipped = int(self.loss_scale.skipped.numpy()) if self.loss_scale else 0
+    before = self.loss_scale.state() if self.loss_scale else ()
     sums, taken, rate = self._run(batches, tf.constant(count))
     sums, taken = {name: float(total) for name, total in sums.items()}, int(taken)
     weight, asked, waited = sums.pop("weight"), sums.pop("asked"), sums.pop("waited")
@@ -131,7 +131,7 @@ class TrainStep:
     means = {name: total / weight for name, total in sums.items()}
     decay = float(self._weight_decay.value(self._variables))
     means |= {"gradient_norm": norm, "weight_decay": decay, "learning_rate": float(rate)}
-    means |= self.loss_scale.tell(taken, skipped) if self.loss_scale else {}
+    means |= self.loss_scale.tell(taken, *before) if self.loss_scale else {}
     return loop.Block(taken, means, asked > 0, waited)
 
   def _run_steps(self, batches, count: tf.Tensor):
@@ -220,7 +220,7 @@ class TrainStep:
     training = contracts.Training(seed, first_example)
     with tf.GradientTape() as tape:
       outputs = self._model(image, training)
-      _check_head(self._loss, outputs, label)
+      pairing.check(self._loss, outputs, label)
       losses = self._loss(outputs, label) * weight
       mean = tf.reduce_sum(losses) / self._batch_size
       if self.loss_scale:
@@ -243,21 +243,6 @@ def _here(tensor: tf.Tensor) -> tf.Tensor:
   """Returns the same tensor on the same device, from an op of the graph that is being made."""
   with tf.device(tensor.device):
     return tf.identity(tensor)
-
-
-def _check_head(loss: contracts.Loss, outputs: contracts.Outputs, label) -> None:
-  """Raises UsageError where a loss of classes is given a net or images of another kind."""
-  if hasattr(loss, "judge"):
-    return
-  if outputs.logits is None:
-    raise errors.UsageError(
-      "the net has no classes to train: its head is another than 'classifier'"
-    )
-  if isinstance(label, contracts.Located):
-    raise errors.UsageError(
-      f"TrainingFeed.boxes = True, but {type(loss).__name__} is no loss of boxes: bind "
-      "LOSS = @boxes.Euclidean, as gin/with/boxes.gin does"
-    )
 
 
 def _judge_classes(outputs: contracts.Outputs, label: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -164,10 +164,10 @@ class Profile:
   def __init__(self, folder: Path, steps: str, done: int, until: int):
     found = re.fullmatch(r"(\d+):(\d+)", steps)
     self._first, self._last = map(int, found.groups()) if found else (0, 0)
-    if not max(done, 1) <= self._first < self._last <= until:
+    if not done + 1 <= self._first < self._last <= until:
       raise errors.UsageError(
-        f"--profile_steps={steps}: expected A:B, from {max(done, 1)} to {until}; the first step "
-        "compiles"
+        f"--profile_steps={steps}: expected A:B, from {done + 1} to {until}; the first "
+        "step compiles"
       )
     self._folder = folder
     self.every = self._first
