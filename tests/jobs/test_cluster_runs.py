@@ -19,7 +19,7 @@ from tests import commands, samples
 from tests.jobs import cluster_worker, runs
 from vggtf import errors, workdir
 from vggtf.jobs import evaluate
-from vggtf.training import meeting, strategy
+from vggtf.training import committed, meeting, strategy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 DEADLINE = 20.0  # seconds from an event to the end of those that are left
@@ -185,6 +185,21 @@ def test_sigterm_to_one_stops_both_at_one_step(tmp_path, data_dir, undisturbed, 
   assert any(
     "worker 1 (localhost:" in line and "was asked to stop" in line for line in both[0].lines
   )
+  assert finish(tmp_path, data_dir) == undisturbed
+
+
+def test_an_evaluation_that_one_alone_wrote_down_is_made_again_by_both(
+  tmp_path, data_dir, undisturbed
+):
+  """M3: of a step where a stop had broken it off."""
+  with pair(tmp_path, data_dir, {}, {"stop_in": "evaluation"}) as both:
+    for one in both:
+      one.finish(42)
+  with pair(tmp_path, data_dir, {}, {"die_in_save": 4}) as both:
+    both[1].finish(-signal.SIGKILL)
+    both[0].finish(7, DEADLINE)
+  places = [one.folder / "checkpoints" / "step-00000004" for one in both]
+  assert [committed.read_error(place) is None for place in places] == [False, True]
   assert finish(tmp_path, data_dir) == undisturbed
 
 

@@ -21,7 +21,7 @@ from vggtf.evaluators import classification
 from vggtf.losses import weight_decay
 from vggtf.optimizers import schedules
 from vggtf.reports import summary
-from vggtf.training import checkpoint, trained
+from vggtf.training import checkpoint, magnitudes, trained
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -419,3 +419,28 @@ def test_memory_that_does_not_suffice_is_a_fault_of_the_machine(tmp_path, data_d
 
   with pytest.raises(errors.EnvironmentFault, match="out of memory with batches of 8 images"):
     runs.run(tmp_path / "run", data_dir, evaluator=exhausted, steps=1)
+
+
+@pytest.mark.parametrize("short", ["net", "magnitudes"])
+def test_memory_that_does_not_suffice_before_the_first_step_is_too(
+  tmp_path, data_dir, monkeypatch, short
+):
+  """T2."""
+
+  def exhausted(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+  if short == "magnitudes":
+    monkeypatch.setattr(magnitudes, "measure", exhausted)
+  model = exhausted if short == "net" else runs.MODEL
+  with pytest.raises(errors.EnvironmentFault, match="out of memory"):
+    runs.run(tmp_path / "run", data_dir, model=model, steps=1)
+
+
+def test_workers_without_the_strategy_for_them_do_not_train_apart(tmp_path, data_dir, monkeypatch):
+  config = {"cluster": {"worker": ["localhost:1", "localhost:2"]}}
+  config["task"] = {"type": "worker", "index": 1}
+  monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+  with pytest.raises(errors.UsageError, match=r"add --gin_file=gin/with/multi_worker\.gin"):
+    runs.run(tmp_path / "run", data_dir)
+  assert not (tmp_path / "run" / "checkpoints").exists()

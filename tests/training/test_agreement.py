@@ -1,10 +1,11 @@
 """What processes agree on, three of them in threads of this one."""
 
 import pytest
+import tensorflow as tf
 
 from tests import processes
 from vggtf import errors, metrics
-from vggtf.training import agreement, stopping
+from vggtf.training import agreement, checkpoint, peers, stopping
 
 
 @pytest.fixture
@@ -88,3 +89,23 @@ def test_a_measurement_that_fails_in_one_process_fails_in_all(ask):
   assert [type(one).exit_code for one in found] == [5, 4, 5]
   told = "worker 1 (b:1) could not measure: ERROR 4: record 7 is damaged"
   assert [str(one) for one in found] == [told, "record 7 is damaged", told]
+
+
+@pytest.mark.parametrize(("keep", "attempts"), [(3, 1), (4, 2), (5, 3), (9, 3)])
+def test_no_process_drops_what_all_hold_while_another_has_no_room(tmp_path, keep, attempts):
+  """K6: another may save once more before it hears that the last attempt failed."""
+  others = peers.Peers(names=("worker 0", "worker 1"))
+  assert agreement.attempts(others, keep) == attempts
+  fits, full = (checkpoint.Checkpoints(tmp_path / name, keep) for name in ("fits", "full"))
+  state = tf.train.Checkpoint(value=tf.Variable(0.0))
+  full.save(state, 100)
+  for step in range(100, 100 * (attempts + agreement.AHEAD + 1), 100):
+    fits.save(state, step)
+  assert 100 in fits.sound_steps()
+  assert full.sound_steps() == [100]
+
+
+def test_a_process_alone_may_fail_thrice_and_several_must_keep_three():
+  assert agreement.attempts(peers.Peers(), keep=1) == 3
+  with pytest.raises(errors.UsageError, match=r"keep_checkpoints = 2: expected at least 3 for"):
+    agreement.attempts(peers.Peers(names=("worker 0", "worker 1")), keep=2)

@@ -152,3 +152,17 @@ def test_the_check_runs_without_tensorflow():
   program = "import sys; from vggtf.training import cluster; print('tensorflow' in sys.modules)"
   done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
   assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+  ("text", "processes"), [("", 1), (config(TWO[:1]), 1), (config(), 2)], ids=["none", "one", "two"]
+)
+def test_a_cluster_whose_processes_all_take_part_is_used(monkeypatch, text, processes):
+  monkeypatch.setenv("TF_CONFIG", text)
+  cluster.check_used(processes)
+
+
+def test_processes_that_would_train_each_for_itself_are_refused(monkeypatch):
+  monkeypatch.setenv("TF_CONFIG", config())
+  with pytest.raises(errors.UsageError, match=r"lists 2 processes, but .*=gin/with/multi_worker"):
+    cluster.check_used(1)

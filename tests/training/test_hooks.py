@@ -211,3 +211,17 @@ def test_schedule_that_observes_nothing_is_not_told():
   hook = hooks.Evaluate(5, lambda: {"top1_error": metrics.Mean(1.0, 2.0)}, lambda *_: None, None)
   hook(progress(step=5))
   assert hook.error == (5, 0.5)
+
+
+def test_a_schedule_hears_of_a_measurement_once():
+  heard, told = [], []
+  measure = hooks.Evaluate(
+    2,
+    lambda: {"top1_error": metrics.Mean(1.0, 4.0)},
+    lambda step, _: told.append(step),
+    heard.append,
+    heard=4,
+  )
+  for step in (4, 6):
+    measure(contracts.Progress(step, {}, 0, 0.0))
+  assert (told, heard, measure.error) == ([4, 6], [0.25], (6, 0.25))

@@ -204,3 +204,13 @@ def test_a_kill_inside_a_save_changes_no_bit(made, undisturbed, tmp_path, monkey
   left = sorted(path.name for path in tmp_path.iterdir())
   assert left[-1] == "step-00000006"
   assert not [one for one in left if one.startswith(".writing")]
+
+
+def test_a_run_that_may_not_wait_for_room_ends_with_the_first_save_that_fails(state):
+  def write(*_):
+    raise errors.EnvironmentFault("no room")
+
+  save = saving.SaveCheckpoint(2, 99, state, write, attempts=1)
+  save(progress(step=2))
+  with pytest.raises(errors.EnvironmentFault, match="no room"):
+    save(progress(step=4))

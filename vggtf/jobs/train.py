@@ -17,6 +17,7 @@ from vggtf.training import (
   agreement,
   assembly,
   checkpoint,
+  cluster,
   deadline,
   divergence,
   failures,
@@ -132,6 +133,7 @@ def run(
     stopping.StopRequest(peers) as stop,
     folder.claimed(),
   ):
+    cluster.check_used(len(peers.names))
     facts = _facts(data_dir)
     checkpoints = checkpoint.Checkpoints(folder.checkpoints, keep_checkpoints)
     if require_checkpoint and not checkpoints.any():
@@ -146,11 +148,7 @@ def run(
       data=facts.manifest_sha256,
       code=surroundings.digest_code(),
     )
-    if len(peers.names) > 1 and keep_checkpoints <= agreement.AHEAD:
-      raise errors.UsageError(
-        f"train.run.keep_checkpoints = {keep_checkpoints}: expected at least {agreement.AHEAD + 1} "
-        "for several processes, for one may be that far ahead when another is killed"
-      )
+    attempts = agreement.attempts(peers, keep_checkpoints)
     held = agreement.newest_step(peers, checkpoints.sound_steps())
 
     def draw() -> contracts.Model:
@@ -180,8 +178,9 @@ def run(
       checkpoints.set_aside(after=-1)
     else:
       checkpoints.restore(state, held)
-    unmeasured = first > 0 and (first % evaluate_every == 0 or first == steps)
-    unmeasured = unmeasured and checkpoints.error(first) is None
+    measured = checkpoints.error(first) is not None
+    unmeasured = not all(peers.exchange(measured))  # in one of them, and so in all
+    unmeasured = unmeasured and first > 0 and (first % evaluate_every == 0 or first == steps)
     if first >= steps > 0 and not unmeasured:
       _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
       return
@@ -211,8 +210,11 @@ def run(
       with in_place():
         return agreement.measurement(peers, functools.partial(stop.unless_asked, measure_share))
 
-    measure = hooks.Evaluate(evaluate_every, validate, tell, getattr(rate, "observe", None))
-    save = saving.SaveCheckpoint(checkpoint_every, steps, state, checkpoints.save, measure)
+    observe, heard = getattr(rate, "observe", None), first if measured else None
+    measure = hooks.Evaluate(evaluate_every, validate, tell, observe, heard)
+    save = saving.SaveCheckpoint(
+      checkpoint_every, steps, state, checkpoints.save, measure, attempts
+    )
     keep = divergence.keeper(checkpoints, state, feed, save.wait)
     watch = watch(board, net, feed)
     between = [
@@ -226,11 +228,11 @@ def run(
     )
     stop.notify(take_steps.stop_soon)
     with save, pipeline.named_failures(feed):
-      if report_magnitudes and first == 0:
-        batch = next(iter(feed.batches(first_step=0)))
-        watch.show(batch, 0)
-        magnitudes.report(net, loss, batch, board)
       with failures.named(feed, strategy.num_replicas_in_sync, steps):
+        if report_magnitudes and first == 0:
+          batch = next(iter(feed.batches(first_step=0)))
+          watch.show(batch, 0)
+          magnitudes.report(net, loss, batch, board)
         reached, stopped = loop.run(
           deadline.limit(functools.partial(take_steps.block, batches), step_deadline),
           first,

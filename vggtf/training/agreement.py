@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from vggtf import errors, metrics
 from vggtf.training import peers as others
-from vggtf.training import stopping
+from vggtf.training import saving, stopping
 
 AHEAD = 2  # checkpoints that a process may hold and another not yet
 
@@ -79,6 +79,28 @@ def newest_step(peers: others.Peers, sound: Sequence[int]) -> int | None:
       "the beginning" if common is None else f"step {common}, the newest that all hold",
     )
   return common
+
+
+def attempts(peers: others.Peers, keep: int) -> int:
+  """Returns how many saves in a row may fail in one process; the last of them ends the run.
+
+  The others go on saving meanwhile, and must not drop the last checkpoint that all hold.
+
+  Args:
+    peers: the processes.
+    keep: how many checkpoints each keeps.
+
+  Raises:
+    UsageError: so few that not even one may fail.
+  """
+  if len(peers.names) == 1:
+    return saving.ATTEMPTS
+  if keep <= AHEAD:
+    raise errors.UsageError(
+      f"train.run.keep_checkpoints = {keep}: expected at least {AHEAD + 1} for several processes, "
+      "for one may be that far ahead when another is killed"
+    )
+  return min(saving.ATTEMPTS, keep - AHEAD)
 
 
 def share(peers: others.Peers) -> dict[str, int]:

@@ -95,6 +95,20 @@ def require(by: str) -> Cluster:
   return found
 
 
+def check_used(processes: int) -> None:
+  """Raises UsageError where TF_CONFIG lists processes that do not take part in a training.
+
+  Args:
+    processes: how many do.
+  """
+  found = read()
+  if found and len(found.tasks) > max(processes, 1):
+    raise errors.UsageError(
+      f"{VARIABLE} lists {len(found.tasks)} processes, but each would train a net of its own: add "
+      f"--gin_file=gin/with/multi_worker.gin, or unset {VARIABLE}"
+    )
+
+
 def parse(text: str) -> Cluster:
   """Returns the cluster that a TF_CONFIG describes. Nothing is looked up; see `check_hosts`.
 

@@ -154,6 +154,7 @@ class Evaluate:
     evaluate: measures; returns metric name -> mean.
     tell: called with the step and the measurements.
     observe: called with the first of the measurements; a plateau schedule's.
+    heard: the step whose measurement it was called with already.
   """
 
   def __init__(
@@ -162,10 +163,12 @@ class Evaluate:
     evaluate: Callable[[], dict[str, metrics.Mean]],
     tell: Callable[[int, dict[str, metrics.Mean]], None],
     observe: contracts.Observe | None,
+    heard: int | None = None,
   ):
     self.every = every
     self.error: tuple[int, float] | None = None  # the step last measured, and its error
-    self._evaluate, self._tell, self._observe = evaluate, tell, observe
+    self._evaluate, self._tell = evaluate, tell
+    self._observe, self._heard = observe, heard
     self._failures: dict[int, Exception] = {}
 
   def __call__(self, progress: contracts.Progress) -> None:
@@ -178,7 +181,7 @@ class Evaluate:
       return
     error = next(iter(measured.values())).value
     self.error = (progress.step, error)
-    if self._observe:
+    if self._observe and progress.step != self._heard:
       self._observe(error)
     try:
       self._tell(progress.step, measured)

@@ -13,6 +13,8 @@ from vggtf.training import hooks, snapshot
 
 _log = logging.getLogger(__name__)
 
+ATTEMPTS = 3
+
 
 class SaveCheckpoint:
   """Saves in a thread of its own, one checkpoint at a time; the last one is waited for.
@@ -21,7 +23,7 @@ class SaveCheckpoint:
   thread is at when the run ends, however it does, is written to its end.
 
   Where a checkpoint cannot be written, it warns, keeps what was saved before and tries again when
-  the next is due. The third time in a row, and at the end, the run stops.
+  the next is due. After some attempts in a row, and at the end, the run stops.
 
   Args:
     every: steps.
@@ -29,6 +31,7 @@ class SaveCheckpoint:
     state: what to save.
     save: called with a copy of it, the step and, where it was just measured, the validation error.
     evaluate: the hook that measures.
+    attempts: how many in a row may fail; the last of them ends the run.
   """
 
   def __init__(
@@ -38,12 +41,13 @@ class SaveCheckpoint:
     state: tf.train.Checkpoint,
     save: Callable[[tf.train.Checkpoint, int, float | None], None],
     evaluate: hooks.Evaluate | None = None,
+    attempts: int = ATTEMPTS,
   ):
     self.every = every
     self._until, self._state, self._save, self._evaluate = until, state, save, evaluate
     self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
     self._written: concurrent.futures.Future | None = None
-    self._failures = 0
+    self._attempts, self._failures = attempts, 0
 
   def __enter__(self) -> SaveCheckpoint:
     return self
@@ -70,7 +74,7 @@ class SaveCheckpoint:
     """Waits for what the thread is at.
 
     Raises:
-      EnvironmentFault: it cannot be written, and it was the last, or the third in a row.
+      EnvironmentFault: it cannot be written, and it was the run's last or the last attempt.
     """
     if self._written:
       self._written.result()
@@ -88,7 +92,7 @@ class SaveCheckpoint:
       self._save(copy, step, error)
     except errors.EnvironmentFault as fault:
       self._failures += 1
-      if last or self._failures == 3:
+      if last or self._failures == self._attempts:
         raise
       _log.warning("training goes on, and tries again in %d steps: %s", self.every, fault)
     else:
