@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.weights import nets
+from tests.weights.caffe_nets import released
 from vggtf import errors, weights
 from vggtf.nn import norms as layers
 from vggtf.weights import caffe_file, norms, wire
@@ -53,38 +54,6 @@ def test_opencv_answers_alike(tmp_path, config, norm, lrn_form):
   nets.assert_near(tf.nn.softmax(model(batch).logits), np.reshape(posteriors, (2, -1)))
 
 
-def released(model) -> bytes:
-  """Returns a net as the authors' files have it: version 1, four axes for every blob."""
-  kinds = {"conv": 4, "fc": 14}
-  layers = [layer(b"relu1_1", 18), layer(b"pool1", 17, options=(19, pooling()))]
-  for name, variables in model.layers.items():
-    kernel, biases = variables.weights.numpy(), variables.biases.numpy()
-    if name == "conv1_1":
-      kernel = kernel[:, :, ::-1]
-    rows = kernel.transpose(3, 2, 0, 1)
-    if name.startswith("fc"):
-      rows = rows.reshape(1, 1, len(rows), -1)
-    kind = kinds[name.rstrip("_0123456789")]
-    pad = wire.number(3, 1) if kind == 4 and len(kernel) == 3 else b""
-    layers.append(
-      layer(name.encode(), kind, [rows, biases.reshape(1, 1, 1, -1)], (10, pad) if pad else None)
-    )
-  layers += [layer(b"drop6", 6), layer(b"prob", 20)]
-  return wire.block(1, b"VGG_ILSVRC_16_layers") + b"".join(wire.block(2, one) for one in layers)
-
-
-def layer(name, kind, blobs=(), options=None):
-  content = wire.block(4, name) + wire.number(5, kind)
-  for blob in blobs:
-    sizes = b"".join(wire.number(axis + 1, size) for axis, size in enumerate(blob.shape))
-    content += wire.block(6, sizes + wire.block(5, np.float32(blob).tobytes()))
-  return content + (wire.block(*options) if options else b"")
-
-
-def pooling(size=2):
-  return wire.number(2, size) + wire.number(3, 2)
-
-
 @pytest.mark.parametrize("config", ["D", "E"])
 def test_version_1_is_read_as_released(tmp_path, config):
   model = nets.build(config=config)
@@ -101,23 +70,6 @@ def test_a_red_picture_is_red_in_both_conventions(tmp_path):
   red = np.array([200.0, 0, 0]) - nets.MEAN
   ours = model.layers["conv1_1"].weights.numpy()
   np.testing.assert_allclose(first[1, 1].T @ red[::-1], ours[1, 1].T @ red, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  ("extra", "told"),
-  [
-    (layer(b"up", 39), "'up' is of the unknown type V1 type 39"),
-    (layer(b"odd", 17, options=(19, pooling(3))), "'odd' has kernel_size 3, not 2"),
-    (layer(b"odd", 17, options=(19, pooling() + wire.number(1, 1))), "has pool 1, not 0"),
-    (layer(b"conv9_9", 4, [np.ones((4, 4, 3, 3)), np.ones((1, 1, 1, 4))]), "has pad 0, not 1"),
-    (layer(b"fc9", 14, [np.ones((1, 1, 4, 4)), np.ones((1, 1, 1, 4))]), "fc9/weights is none of"),
-  ],
-)
-def test_what_no_vgg_has_is_listed(tmp_path, extra, told):  # S7
-  path = tmp_path / "net.caffemodel"
-  path.write_bytes(released(nets.build(config="A")) + wire.block(2, extra))
-  with pytest.raises(errors.IntegrityError, match=told):
-    weights.read(path)
 
 
 def blob(*parts: bytes) -> bytes:

@@ -98,36 +98,6 @@ def test_the_oldest_names_of_arrays_are_read(tmp_path):
   nets.assert_equal(weights.read(tmp_path / "old.h5"), content)
 
 
-@pytest.mark.parametrize("kind", ["external link", "soft link", "external data", "virtual"])
-def test_arrays_of_other_files_are_refused(tmp_path, kind):
-  weights.write(tmp_path / "net.h5", nets.small("D"))
-  secret = np.zeros(4, np.float32)
-  with h5py.File(tmp_path / "secret.h5", "w") as file:
-    file["x"] = secret
-  (tmp_path / "secret.bin").write_bytes(secret.tobytes())
-  with h5py.File(tmp_path / "net.h5", "a") as file:
-    key = "block1_conv1/block1_conv1/bias:0"
-    kept = file[key][()]
-    del file[key]
-    if kind == "external link":
-      file[key] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/x")
-    elif kind == "soft link":
-      file["other"] = kept
-      file[key] = h5py.SoftLink("/other")
-    elif kind == "external data":
-      file.create_dataset(key, (4,), "f4", external=[(str(tmp_path / "secret.bin"), 0, 16)])
-    else:
-      layout = h5py.VirtualLayout((4,), "f4")
-      layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (4,))
-      file.create_virtual_dataset(key, layout)
-  (tmp_path / "net.h5.json").unlink()
-  if kind == "soft link":  # stays inside of the file
-    np.testing.assert_array_equal(weights.read(tmp_path / "net.h5").tensors["conv1_1/biases"], kept)
-  else:
-    with pytest.raises(errors.IntegrityError, match="in another file"):
-      weights.read(tmp_path / "net.h5")
-
-
 def test_a_bomb_is_refused(tmp_path):  # S7
   weights.write(tmp_path / "net.h5", nets.small("D"))
   (tmp_path / "net.h5.json").unlink()

@@ -107,6 +107,25 @@ def test_what_is_there_is_not_written_over(tmp_path):
   assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+  ("name", "there"),
+  [
+    ("one.caffemodel", "one.prototxt"),
+    ("one.caffemodel", "one.caffemodel.json"),
+    ("one.npz", "one.npz.json"),
+    ("one.npz", "one.npz.labels.txt"),
+  ],
+)
+def test_what_is_beside_is_not_written_over(tmp_path, monkeypatch, name, there):
+  monkeypatch.setattr("vggtf.weights.caffe_file.write", None)  # it is told before the work begins
+  monkeypatch.setattr("vggtf.weights.npz.write", None)
+  (tmp_path / there).write_text("mine")
+  with pytest.raises(errors.UsageError, match=f"{there} exists"):
+    weights.write(tmp_path / name, nets.small("A"))
+  assert [one.name for one in tmp_path.iterdir()] == [there]
+  assert (tmp_path / there).read_text() == "mine"
+
+
 def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
   def fail(*args):
     raise OSError("No space left on device")

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vggtf import errors
-from vggtf.weights import caffe_layers, canonical, norms, wire
-
-# What may stand beside the layers with weights: it computes what the net's own parts do, or nothing
-# outside of training.
-_SILENT = {
-  "Accuracy", "Data", "Dropout", "ImageData", "Input", "LRN", "Pooling", "ReLU", "Softmax",
-  "SoftmaxWithLoss", "Split",
-}  # fmt: skip
-_POOLING = {"pool": 0, "kernel_size": 2, "stride": 2, "pad": 0}
+from vggtf.weights import caffe_layers, caffe_net, canonical, norms, wire
 
 
 def is_one(path: Path) -> bool:
@@ -36,8 +28,8 @@ def is_one(path: Path) -> bool:
   return False
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
-  """Returns canonical tensors in the file's colour order, and the form of its LRN, if it has one.
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str | None]]:
+  """Returns canonical tensors in the file's colour order, and the facts that its layers tell.
 
   Raises:
     IntegrityError: it is damaged; or layers are unknown or do other than a VGG's, and all of those
@@ -49,8 +41,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
       layers = list(caffe_layers.read(data))
     except (ValueError, IndexError, TypeError) as error:
       raise errors.IntegrityError(f"{path} is damaged, or not of Caffe: {error}") from error
-  if problems := [problem for layer in layers for problem in _problems(layer)]:
-    raise errors.IntegrityError(f"{path} is no VGG of Caffe: {'; '.join(problems)}")
+  _refuse(path, caffe_net.problems(layers))
   found, names, last, channels = {}, {}, "", 1
   for layer in layers:
     if layer.kind in ("Convolution", "InnerProduct") and layer.blobs:
@@ -62,8 +53,13 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
   tensors = canonical.rename(
     found, names, lambda name, blob: _from_blob(name, blob, channels), str(path)
   )
-  lrn = [layer.options for layer in layers if layer.kind == "LRN"]
-  return tensors, norms.lrn_form(lrn[0].get("alpha", 1.0), lrn[0].get("k", 1.0)) if lrn else None
+  _refuse(path, caffe_net.misplaced(layers, canonical.describe(tensors, str(path))))
+  return tensors, caffe_net.facts(layers)
+
+
+def prototxt(path: Path) -> Path:
+  """Returns where the .prototxt of a .caffemodel lies."""
+  return path.with_suffix(".prototxt")
 
 
 def write(
@@ -82,50 +78,12 @@ def write(
         file.write(header)
         file.write(blob.astype("<f4", copy=False).data)
       text.append(_text(layer, bottom, top, facts))
-  path.with_suffix(".prototxt").write_text("\n".join(text) + "\n")
+  prototxt(path).write_text("\n".join(text) + "\n")
 
 
-def _problems(layer: caffe_layers.Layer) -> Iterator[str]:
-  """Yields what a layer does that no VGG does."""
-  options = layer.options
-  where = f"layer {layer.name!r}"
-  if layer.kind == "Convolution":
-    if len(layer.blobs) > 1 and layer.blobs[0].ndim == 4:
-      side = layer.blobs[0].shape[-1]
-      pad = 0 if layer.name.startswith("fc") else side // 2
-      wanted = {"pad": pad, "stride": 1, "group": 1, "dilation": 1}
-      given = {**wanted, "pad": 0, **_of_both_sides(options)}
-      yield from _unlike(where, wanted, given)
-  elif layer.kind == "Pooling":
-    yield from _unlike(where, _POOLING, {"pool": 0, "pad": 0, **options})
-  elif layer.kind == "BatchNorm":
-    if abs(options.get("eps", norms.EPSILON) - norms.EPSILON) > 1e-9:
-      yield f"{where} has eps {options['eps']}, not {norms.EPSILON}"
-  elif layer.kind == "LRN":
-    if norms.lrn_form(options.get("alpha", 1.0), options.get("k", 1.0)) is None:
-      yield f"{where} has another form than AlexNet's or Caffe's"
-  elif layer.kind == "InnerProduct" and options.get("transpose"):
-    yield f"{where} is transposed"
-  elif layer.kind not in _SILENT | {"InnerProduct", "Scale"}:
-    yield f"{where} is of the unknown type {layer.kind}"
-  elif layer.kind in _SILENT and layer.blobs:
-    yield f"{where} of type {layer.kind} has weights"
-
-
-def _unlike(where: str, wanted: Mapping, given: Mapping) -> Iterator[str]:
-  for name, value in wanted.items():
-    if given.get(name) != value:
-      yield f"{where} has {name} {given.get(name)}, not {value}"
-
-
-def _of_both_sides(options: Mapping[str, int | float]) -> dict[str, int | float]:
-  """Returns the options with pad_h and pad_w, where they are equal, as pad; stride likewise."""
-  merged = dict(options)
-  for name in ("pad", "stride"):
-    high, wide = merged.get(f"{name}_h"), merged.get(f"{name}_w")
-    if high is not None and high == wide:
-      merged[name] = high
-  return merged
+def _refuse(path: Path, problems: Iterable[str]) -> None:
+  if listed := "; ".join(problems):
+    raise errors.IntegrityError(f"{path} is no VGG of Caffe: {listed}")
 
 
 def _named(layer: caffe_layers.Layer, last: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -155,47 +113,40 @@ def _chain(
   tensors: Mapping[str, np.ndarray], net: canonical.Net, facts: canonical.Facts
 ) -> Iterator[tuple[caffe_layers.Layer, str, str]]:
   """Yields the layers with the names of what goes in and what comes out."""
-  Layer = caffe_layers.Layer
-  yield Layer("data", "Input"), "", "data"
+  yield caffe_layers.Layer("data", "Input"), "", "data"
   bottom = "data"
-  for number, block in enumerate(net.blocks, 1):
-    for name in block:
-      kernel = tensors[f"{name}/weights"]
-      side = len(kernel)
-      options = {"num_output": kernel.shape[-1], "pad": side // 2, "kernel_size": side}
-      blobs = (canonical.to_rows(kernel, flat=False), tensors[f"{name}/biases"])
-      yield Layer(name, "Convolution", options, blobs), bottom, name
-      if net.norm:
-        for layer in _norm(tensors, canonical.norm_name(name)):
-          yield layer, name, name
-      yield Layer(name.replace("conv", "relu"), "ReLU"), name, name
-      bottom = name
-    if number == 1 and facts.lrn_form:
-      form = norms.LRN[facts.lrn_form]
-      options = {"local_size": norms.LRN_SIZE, "alpha": form.alpha * norms.LRN_SIZE,
-                 "beta": form.beta, "k": form.bias}  # fmt: skip
-      yield Layer("lrn1", "LRN", options), bottom, "lrn1"
-      bottom = "lrn1"
-    yield Layer(f"pool{number}", "Pooling", dict(_POOLING)), bottom, f"pool{number}"
-    bottom = f"pool{number}"
-  for name in net.top:
+  for kind, name in caffe_net.steps(net, facts.lrn_form is not None):
+    top = bottom if kind in ("BatchNorm", "Scale", "ReLU") else name  # those work in place
+    yield _layer(kind, name, tensors, facts), bottom, top
+    bottom = top
+
+
+def _layer(
+  kind: str, name: str, tensors: Mapping[str, np.ndarray], facts: canonical.Facts
+) -> caffe_layers.Layer:
+  options: dict[str, int | float] = {}
+  blobs: tuple[np.ndarray, ...] = ()
+  if kind in ("Convolution", "InnerProduct"):
     kernel, biases = tensors[f"{name}/weights"], tensors[f"{name}/biases"]
-    blobs = (canonical.to_rows(kernel, flat=True), biases)
-    yield Layer(name, "InnerProduct", {"num_output": biases.size}, blobs), bottom, name
-    bottom = name
-    if name != net.top[-1]:
-      yield Layer(name.replace("fc", "relu"), "ReLU"), name, name
-  if net.top:
-    yield Layer("prob", "Softmax"), bottom, "prob"
-
-
-def _norm(tensors: Mapping[str, np.ndarray], name: str) -> Iterator[caffe_layers.Layer]:
-  one = np.ones(1, np.float32)
-  statistics = (tensors[f"{name}/moving_mean"], tensors[f"{name}/moving_variance"], one)
-  options = {"use_global_stats": 1, "eps": norms.EPSILON}
-  yield caffe_layers.Layer(name, "BatchNorm", options, statistics)
-  affine = (tensors[f"{name}/scale"], tensors[f"{name}/offset"])
-  yield caffe_layers.Layer(f"{name}/scale", "Scale", {"bias_term": 1}, affine)
+    flat = kind == "InnerProduct"
+    side = len(kernel)
+    options = {"num_output": biases.size}
+    options |= {} if flat else {"pad": side // 2, "kernel_size": side}
+    blobs = (canonical.to_rows(kernel, flat), biases)
+  elif kind == "BatchNorm":
+    options = {"use_global_stats": 1, "eps": norms.EPSILON}
+    statistics = (tensors[f"{name}/moving_mean"], tensors[f"{name}/moving_variance"])
+    blobs = (*statistics, np.ones(1, np.float32))
+  elif kind == "Scale":
+    options = {"bias_term": 1}
+    blobs = (tensors[name], tensors[name.replace("/scale", "/offset")])
+  elif kind == "LRN":
+    form = norms.LRN[facts.lrn_form]
+    options = {"local_size": norms.LRN_SIZE, "alpha": form.alpha * norms.LRN_SIZE,
+               "beta": form.beta, "k": form.bias}  # fmt: skip
+  elif kind == "Pooling":
+    options = dict(caffe_net.POOLING)
+  return caffe_layers.Layer(name, kind, options, blobs)
 
 
 def _text(layer: caffe_layers.Layer, bottom: str, top: str, facts: canonical.Facts) -> str:
@@ -208,7 +159,7 @@ def _text(layer: caffe_layers.Layer, bottom: str, top: str, facts: canonical.Fac
     lines.append(f"input_param {{ shape {{ dim: 1 dim: 3 dim: {size} dim: {size} }} }}")
   elif layer.options:
     values = " ".join(f"{n}: {_spell(n, value)}" for n, value in layer.options.items())
-    lines.append(f"{caffe_layers.parameter(layer)} {{ {values} }}")
+    lines.append(f"{caffe_layers.parameter(layer.kind)} {{ {values} }}")
   return "layer {\n  " + "\n  ".join(lines) + "\n}"
 
 

@@ -35,6 +35,7 @@ _V2 = _Form(
     117: "inner_product_param",
     118: "lrn_param",
     121: "pooling_param",
+    123: "relu_param",
     139: "batch_norm_param",
   },
 )
@@ -47,6 +48,7 @@ _V1 = _Form(
     17: "inner_product_param",
     18: "lrn_param",
     19: "pooling_param",
+    30: "relu_param",
   },
 )
 _V1_KINDS = {
@@ -70,11 +72,15 @@ _FIELDS = {
   },
   "inner_product_param": {"num_output": 1, "axis": 5, "transpose": 6},
   "lrn_param": {"local_size": 1, "alpha": 2, "beta": 3, "norm_region": 4, "k": 5},
-  "pooling_param": {"pool": 1, "kernel_size": 2, "stride": 3, "pad": 4, "round_mode": 13},
+  "pooling_param": {
+    "pool": 1, "kernel_size": 2, "stride": 3, "pad": 4, "kernel_h": 5, "kernel_w": 6, "stride_h": 7,
+    "stride_w": 8, "pad_h": 9, "pad_w": 10, "global_pooling": 12, "round_mode": 13,
+  },
+  "relu_param": {"negative_slope": 1},
   "batch_norm_param": {"use_global_stats": 1, "eps": 3},
   "scale_param": {"bias_term": 4},
 }  # fmt: skip
-_FLOATS = {"alpha", "beta", "k", "eps"}
+_FLOATS = {"alpha", "beta", "k", "eps", "negative_slope"}
 _PARAM_NUMBERS = {name: number for number, name in _V2.params.items()} | {"scale_param": 142}
 BOTTOM, TOP = 3, 4
 
@@ -84,7 +90,7 @@ class Layer:
   """A layer as both versions describe it.
 
   kind: of version 2, such as "Convolution"; "V1 type 39" where only version 1 has it.
-  options: of its parameter message, the first of repeated ones.
+  options: of its parameter message; one that is repeated, for each axis, is the same each time.
   blobs: its tensors, float32.
   """
 
@@ -115,7 +121,7 @@ def encode(layer: Layer, bottom: str, top: str) -> bytes:
   out = wire.block(_V2.name, layer.name.encode()) + wire.block(_V2.kind, layer.kind.encode())
   out += (wire.block(BOTTOM, bottom.encode()) if bottom else b"") + wire.block(TOP, top.encode())
   if layer.options:
-    name = parameter(layer)
+    name = parameter(layer.kind)
     content = b"".join(
       wire.number(_FIELDS[name][option], value) for option, value in layer.options.items()
     )
@@ -123,9 +129,10 @@ def encode(layer: Layer, bottom: str, top: str) -> bytes:
   return out
 
 
-def parameter(layer: Layer) -> str:
-  """Returns the name of the message that holds a layer's options."""
-  words = "".join(f"_{c.lower()}" if c.isupper() else c for c in layer.kind.replace("LRN", "Lrn"))
+def parameter(kind: str) -> str:
+  """Returns the name of the message that holds the options of a kind of layer."""
+  kind = kind.replace("LRN", "Lrn").replace("ReLU", "Relu")
+  words = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind)
   return f"{words.lstrip('_')}_param"
 
 
@@ -137,7 +144,8 @@ def blob_header(blob: np.ndarray) -> bytes:
 
 
 def _layer(data: memoryview, form: _Form) -> Layer:
-  name, kind, options, blobs = "", "", {}, []
+  name, kind, blobs = "", "", []
+  options: dict[str, dict[str, int | float]] = {}  # by message; Caffe looks into that of the kind
   for number, value in wire.fields(data):
     if number == form.name:
       name = _word(value)
@@ -149,8 +157,9 @@ def _layer(data: memoryview, form: _Form) -> Layer:
         raise ValueError(f"layer {name!r} has more than {_MOST_BLOBS} blobs")
       blobs.append(_blob(value, name))
     elif number in form.params:
-      options |= _options(value, form.params[number])
-  return Layer(name, kind, options, tuple(blobs))
+      message = form.params[number]
+      _take_options(value, message, options.setdefault(message, {}))
+  return Layer(name, kind, options.get(parameter(kind), {}), tuple(blobs))
 
 
 def _word(value: int | memoryview) -> str:
@@ -159,16 +168,16 @@ def _word(value: int | memoryview) -> str:
   return bytes(value).decode(errors="replace")
 
 
-def _options(data: memoryview, message: str) -> dict[str, int | float]:
+def _take_options(data: memoryview, message: str, options: dict[str, int | float]) -> None:
   names = {number: name for name, number in _FIELDS[message].items()}
-  options: dict[str, int | float] = {}
   for number, value in wire.fields(data):
     name = names.get(number)
     if name in _FLOATS:
       options[name] = float(np.frombuffer(value, "<f4")[0])
-    elif name and (values := wire.varints(value)):
-      options.setdefault(name, values[0])
-  return options
+    elif name:
+      for one in wire.varints(value):
+        if options.setdefault(name, one) != one:
+          raise ValueError(f"{message} has {name} {options[name]} and {one}")
 
 
 def _blob(data: memoryview, layer: str) -> np.ndarray:

@@ -33,24 +33,18 @@ from vggtf.weights import (
 class _Format(NamedTuple):
   """How a format is read: its tensors, canonical but for their colours, and the facts it keeps.
 
-  how, pool_rounding: the customs of those who use it, where nothing else says.
+  how: the custom of those who use it, where nothing else says.
   vgg: whether only VGG nets have a form in it.
   """
 
   read: Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
   how: preprocessing.Preprocessing = preprocessing.RGB
-  pool_rounding: str = "floor"
   vgg: bool = True
 
 
 def _read_torch(path: Path, state: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
   tensors, lrn = state_dict.read(state, str(path))
   return tensors, {"lrn_form": "alexnet"} if lrn else {}
-
-
-def _read_caffe(path: Path) -> tuple[dict, dict]:
-  tensors, lrn_form = caffe_file.read(path)
-  return tensors, {"lrn_form": lrn_form}
 
 
 def _read_slim(path: Path) -> tuple[dict, dict]:
@@ -64,7 +58,7 @@ _TORCH = _Format(lambda path: _read_torch(path, torch_file.read(path)), preproce
 _SAFETENSORS = _TORCH._replace(
   read=lambda path: _read_torch(path, safetensors_file.read(path)),
 )
-_CAFFE = _Format(_read_caffe, preprocessing.BGR, "ceil")
+_CAFFE = _Format(caffe_file.read, preprocessing.BGR)
 _SLIM = _Format(_read_slim)
 
 
@@ -92,7 +86,7 @@ def read(
   kind = _recognize(path)
   tensors, found = kind.read(path)
   note = notes.read(path)
-  facts, custom = note or (canonical.Facts(pool_rounding=kind.pool_rounding), kind.how)
+  facts, custom = note or (canonical.Facts(), kind.how)
   if note is None:
     facts = dataclasses.replace(facts, **{"mean_rgb": custom.mean_rgb, **found})
   if how is not None:
@@ -109,12 +103,14 @@ class _Target(NamedTuple):
   """How a format is written, and what it cannot hold.
 
   order: of colours, what its users' code gives to a net.
+  others: what else it writes.
   """
 
   write: Callable[[Path, Mapping[str, np.ndarray], canonical.Net, canonical.Facts, str], None]
   order: str = "RGB"
   norms: tuple[str | None, ...] = tuple(canonical.NORMS)
   lrn: bool = True
+  others: Callable[[Path], list[Path]] = lambda path: []
 
 
 def _write_torch(write: Callable) -> Callable:
@@ -142,7 +138,7 @@ _TARGETS = {
   ".pt": _Target(_write_torch(torch_file.write)),
   ".caffemodel": _Target(
     lambda path, tensors, net, facts, _: caffe_file.write(path, tensors, net, facts),
-    "BGR", (None, "batch"),
+    "BGR", (None, "batch"), others=lambda path: [caffe_file.prototxt(path)],
   ),
   ".onnx": _Target(
     lambda path, tensors, net, facts, _: onnx_file.write(path, tensors, net, facts)
@@ -171,7 +167,7 @@ def write(path: str | Path, weights: canonical.Weights, layout: str = "torchvisi
   """Writes weights as what the path's suffix says, and a note beside them.
 
   Args:
-    path: where; nothing may be there yet.
+    path: where; nothing may be there yet, nor where what lies beside it will be.
     weights: of a VGG; of any net for .npz.
     layout: a key of `state_dict.LAYOUTS`, names in PyTorch's formats.
 
@@ -182,10 +178,8 @@ def write(path: str | Path, weights: canonical.Weights, layout: str = "torchvisi
   path = Path(path)
   if not is_file(path):
     raise errors.UsageError(f"{path} has no suffix, which would say the format")
-  if path.exists():
-    raise errors.UsageError(f"{path} exists; delete it, or take another --target")
   if path.name.endswith(".npz"):
-    with _aside(path) as aside:
+    with _aside(path, notes.paths(path)) as aside:
       npz.write(aside, weights.tensors)
       notes.write(aside, None, weights.facts, preprocessing.RGB)
     return
@@ -200,7 +194,7 @@ def write(path: str | Path, weights: canonical.Weights, layout: str = "torchvisi
     )
   size = weights.facts.input_size or canonical.native_size(weights.tensors)
   facts = dataclasses.replace(weights.facts, input_size=size)
-  with _aside(path) as aside:
+  with _aside(path, notes.paths(path) + target.others(path)) as aside:
     tensors = preprocessing.unfold(weights.tensors, target.order)
     target.write(aside, tensors, net, facts, layout)
     how = preprocessing.Preprocessing(facts.mean_rgb, order=target.order)
@@ -247,14 +241,20 @@ def _recognize(path: Path) -> _Format:
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-  """Yields a path to write to, with this name; what comes there is moved in place at the end."""
+def _aside(path: Path, others: list[Path]) -> Iterator[Path]:
+  """Yields a path to write to, with this name; at the end it and the others are moved in place.
+
+  Raises:
+    UsageError: something is there; nothing was written.
+  """
+  if taken := ", ".join(str(one) for one in (path, *others) if one.exists()):
+    raise errors.UsageError(f"{taken} exists; delete it, or take another --target")
   folder = path.parent / f".writing-{path.name}-{os.getpid()}"
   folder.mkdir(parents=True)
   try:
     yield folder / path.name
-    others = sorted(one for one in folder.iterdir() if one.name != path.name)
-    for one in [*others, folder / path.name]:  # the weights come last: their note is there then
-      os.replace(one, path.parent / one.name)
+    for one in [*others, path]:  # the weights come last: their note is there then
+      if (folder / one.name).exists():
+        os.replace(folder / one.name, one)
   finally:
     shutil.rmtree(folder, ignore_errors=True)

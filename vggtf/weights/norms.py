@@ -26,9 +26,10 @@ def groups(channels: int) -> int:
   return math.gcd(GROUPS, channels)
 
 
-def lrn_form(alpha: float, bias: float) -> str | None:
-  """Returns the form whose alpha, times `LRN_SIZE`, and bias these are."""
+def lrn_form(alpha: float, bias: float, beta: float) -> str | None:
+  """Returns the form whose alpha, times `LRN_SIZE`, bias and beta these are."""
   for name, form in LRN.items():
-    if math.isclose(alpha, form.alpha * LRN_SIZE, rel_tol=1e-5) and bias == form.bias:
+    close = math.isclose(alpha, form.alpha * LRN_SIZE, rel_tol=1e-5)
+    if close and (bias, beta) == (form.bias, form.beta):
       return name
   return None

@@ -13,11 +13,16 @@ from vggtf import errors
 from vggtf.weights import canonical, preprocessing
 
 
+def paths(path: Path) -> list[Path]:
+  """Returns where the labels and the note of a file lie, if it has them."""
+  return [_beside(path, ".labels.txt"), _beside(path, ".json")]
+
+
 def write(
   path: Path, net: canonical.Net | None, facts: canonical.Facts, how: preprocessing.Preprocessing
 ) -> None:
   """Writes the note and, where the classes are known, the labels, a line each in label order."""
-  labels = _beside(path, ".labels.txt")
+  labels, note = paths(path)
   content = {
     "file": path.name,
     "sha256": _sha256(path),
@@ -33,7 +38,7 @@ def write(
   }
   if facts.labels:
     labels.write_text("".join(f"{label}\n" for label in facts.labels), encoding="utf-8")
-  _beside(path, ".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+  note.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> tuple[canonical.Facts, preprocessing.Preprocessing] | None:

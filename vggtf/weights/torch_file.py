@@ -24,6 +24,8 @@ from vggtf import errors
 
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # a pickled magic number
 _MOST_BYTES = 1 << 20  # of the pickle; that of VGG-19 takes 5 KB
+_MOST_AXES = 64  # NumPy's own limit
+_LONGEST_NAME = 256  # of a function or class
 _STORAGES = {
   "FloatStorage": np.dtype("<f4"),
   "HalfStorage": np.dtype("<f2"),
@@ -31,7 +33,10 @@ _STORAGES = {
   "LongStorage": np.dtype("<i8"),
 }
 # What following a program that was made up can end in, here and in zipfile.
-_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError)
+_DAMAGE = (
+  ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError, OverflowError,
+  MemoryError,
+)  # fmt: skip
 _DICT, _TENSOR = "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
 _WRAPPERS = ("state_dict", "model")  # what training scripts keep their weights under
@@ -145,7 +150,7 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]
   keys = _follow(file)
   start, end = file.tell(), file.seek(0, io.SEEK_END)
   data = np.memmap(file, np.uint8, "r", start, (end - start,))
-  for key in keys:
+  for key in _plain(keys):
     (count,) = struct.unpack("<q", data[at : at + 8].tobytes().ljust(8, b"\xff"))
     size = count * sizes[key].dtype.itemsize
     if count < 0 or at + 8 + size > len(data):
@@ -212,12 +217,14 @@ def _follow(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> Any:
         stack[-1].extend(values)
       case "SETITEM" | "SETITEMS":
         values = cut() if opcode.name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-        stack[-1].update(zip(values[::2], values[1::2], strict=True))
+        stack[-1].update(zip(_plain(values[::2]), values[1::2], strict=True))
       case "GLOBAL":
         stack.append(_Global(argument.replace(" ", ".")))
       case "STACK_GLOBAL":
-        name = stack.pop()
-        stack.append(_Global(f"{stack.pop()}.{name}"))
+        name, module = _plain([stack.pop(), stack.pop()])
+        if len(module) + len(name) > _LONGEST_NAME:
+          raise ValueError("its pickle names what has too long a name")
+        stack.append(_Global(f"{module}.{name}"))
       case "BINPERSID":
         storage = _storage(stack.pop())
         storages[storage.key] = storage
@@ -238,10 +245,13 @@ def _call(function: Any, arguments: tuple) -> Any:
     case _Global(name) if name == _DICT and not arguments:
       return {}
     case _Global(name) if name == _TENSOR:
-      storage, offset, shape, strides, *_ = arguments
-      if not isinstance(storage, _Storage) or len(shape) != len(strides):
+      storage, offset, shape, strides = arguments[:4]
+      axes = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+      if not isinstance(storage, _Storage) or not axes or len(shape) > _MOST_AXES:
         raise ValueError("a tensor is not described as one")
-      return _Tensor(storage, offset, tuple(shape), tuple(strides))
+      if not all(isinstance(number, int) for number in (offset, *shape, *strides)):
+        raise ValueError("a tensor is not described by whole numbers")
+      return _Tensor(storage, offset, shape, strides)
     case _Global(name) if name == _PARAMETER and isinstance(arguments[0], _Tensor):
       return arguments[0]
     case _Global(name):
@@ -250,11 +260,24 @@ def _call(function: Any, arguments: tuple) -> Any:
 
 
 def _storage(reference: tuple) -> _Storage:
-  kind, storage, key, _, count, *_ = reference
+  kind, storage, key, _, count = reference[:5]
   name = storage.name.removeprefix("torch.")
   if kind != "storage" or name not in _STORAGES:
     raise ValueError(f"numbers of {storage.name} are not known")
-  return _Storage(_STORAGES[name], str(key), int(count))
+  if not isinstance(key, str | int) or not isinstance(count, int):
+    raise ValueError("numbers are not described as such")
+  return _Storage(_STORAGES[name], str(key), count)
+
+
+def _plain(keys: list) -> list[str | int]:
+  """Returns keys and names, which are texts and numbers.
+
+  Sixty steps make a tuple that holds twice the last one, and so on: to hash it, or to print it in
+  an error, would take for ever.
+  """
+  if not all(isinstance(key, str | int) for key in keys):
+    raise ValueError("its pickle has a key or a name that is neither a text nor a number")
+  return keys
 
 
 def _dtype(tensor: np.ndarray) -> np.dtype:
