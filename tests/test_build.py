@@ -28,7 +28,7 @@ FLOORS = (
   ("data", "nn"),
   ("addons", "images", "metrics", "precision", "records", "manifest", "workdir"),
   ("contracts", "results", "schema"),
-  ("errors", "malloc", "owner"),
+  ("children", "errors", "malloc", "owner"),
   ("vggtf",),
 )
 # What a target may import at most, where the floors alone allow more.
