@@ -193,6 +193,6 @@ def test_results_name_both_nets(data_dir):
   (found,) = measure.measure()
   line = measurement.describe(found.predictor, Finder(), measure.remark, measure.split, "")
   assert [net["views"] for net in line["nets"]] == [
-    [["dense_boxes", 40], ["dense_boxes", 56]],
-    [["dense", 40], ["dense", 56]],
+    [["dense_boxes", 40, "dense_boxes Q=40", ""], ["dense_boxes", 56, "dense_boxes Q=56", ""]],
+    [["dense", 40, "dense Q=40", ""], ["dense", 56, "dense Q=56", ""]],
   ]

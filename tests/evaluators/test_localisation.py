@@ -156,7 +156,7 @@ def test_a_run_learns_boxes_and_writes_what_it_measured(data_dir, tmp_path, caps
   assert evaluated["protocol"] == "box of the true class, centre 32 of 36"
   share = evaluated["value"]
   assert evaluated["standard_error"] == math.sqrt(share * (1 - share) / COUNT)
-  assert evaluated["nets"][0]["views"] == [["centre_box", SCALE]]
+  assert evaluated["nets"][0]["views"] == [["centre_box", SCALE, evaluated["protocol"], "1"]]
   assert f"localisation error {share:.2%} ± " in capsys.readouterr().out
   assert not (folder.path / "evaluations").exists()
   with pytest.raises(errors.UsageError, match="Centre asks for classes, but the net ends in boxes"):

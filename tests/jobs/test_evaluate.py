@@ -62,7 +62,10 @@ def test_lines_say_how_sure_of_what_and_on_what(drawn, data_dir):
         "checkpoint_sha256": hashlib.sha256(commit).hexdigest(),
         "averaged": False,
         "trained_at": [32, 40],
-        "views": [["dense", scale] for scale in scales],
+        "views": [
+          ["dense", q, f"dense Q={q}, mean of scores, flip", "1/3" if len(scales) > 1 else "1"]
+          for q in scales
+        ],
       }
     ]
   (kept,) = (drawn.path / answers.FOLDER).iterdir()  # of the whole, its parts being no means

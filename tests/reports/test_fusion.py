@@ -36,8 +36,45 @@ def test_it_tells_which_nets_were_averaged_and_how():
   assert [net["run"] for net in two_nets["nets"]] == ["d", "e"]
   two_ways = fusion.fuse([of_d, of_d_crops], FILES[:2]).line
   assert two_ways["protocol"] == "dense and crops"
-  assert two_ways["nets"][0]["views"] == [list(view) for view in views + crops]
+  assert two_ways["nets"][0]["views"] == [
+    ["dense", 256, "dense Q=256, mean of scores, flip", "1/4"],
+    ["dense", 384, "dense Q=384, mean of scores, flip", "1/4"],
+    ["multi_crop", 256, "multi_crop Q=256, 5x5, flip", "1/4"],
+    ["multi_crop", 384, "multi_crop Q=384, 5x5, flip", "1/4"],
+  ]
   assert two_nets["details"] != two_ways["details"]
+
+
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_what_would_count_twice_is_refused(again):
+  of_d = made.make(0, nets=[made.net("D", "d")])
+  both = made.make(1, nets=[made.net("D", "d", views=[("dense", 384), ("multi_crop", 384)])])
+  old = of_d._replace(line=made.forget(of_d.line))
+  of_e = made.make(2, nets=[made.net("E", "e")])
+  message = "a.npz and c.npz both have what d says by dense at 384, which would count twice"
+  with pytest.raises(errors.UsageError, match=message):
+    fusion.fuse([of_d, of_e, (of_d, both, old)[again]], FILES)
+
+
+def test_one_net_by_other_options_is_fused():
+  kept = [
+    made.make(seed, nets=[made.net("D", "d", views=[("dense", 384, options)])])
+    for seed, options in enumerate(("mean of scores, flip", "mean of posteriors, flip"))
+  ]
+  (net,) = fusion.fuse(kept, FILES[:2]).line["nets"]
+  assert [view[2:] for view in net["views"]] == [
+    ["dense Q=384, mean of posteriors, flip", "1/2"],
+    ["dense Q=384, mean of scores, flip", "1/2"],
+  ]
+
+
+def test_files_of_earlier_versions_are_fused():
+  d, e = (made.make(seed, nets=[made.net(name, name)]) for seed, name in enumerate("DE"))
+  old = [one._replace(line=made.forget(one.line)) for one in (d, e)]
+  fused, expected = fusion.fuse(old, FILES[:2]), fusion.fuse([d, e], FILES[:2])
+  np.testing.assert_array_equal(fused.answers.posteriors, expected.answers.posteriors)
+  assert [net["views"] for net in fused.line["nets"]] == [[["dense", 384, "", ""]]] * 2
+  assert fusion.are_one([old[0], old[0]])
 
 
 @pytest.mark.parametrize(
@@ -86,6 +123,19 @@ def test_answers_of_one_protocol_are_compared_alone(tmp_path, capsys):
   fuse.run(str(tmp_path), [str(path) for path in paths])
   assert workdir.Workdir(str(tmp_path)).read_results() == []
   assert "1 and 2: the same first class" in capsys.readouterr().out
+
+
+def test_the_job_keeps_no_mean_that_weighs_a_net_twice(tmp_path):
+  kept = [made.make(seed) for seed in range(2)]
+  for one in kept:
+    answers.save(tmp_path, one)
+  d, e = (str(tmp_path / answers.FOLDER / one.line["details"] / answers.NAME) for one in kept)
+  fuse.run(str(tmp_path), [d, e])
+  run = workdir.Workdir(str(tmp_path))
+  before = run.read_results(), sorted((tmp_path / answers.FOLDER).iterdir())
+  with pytest.raises(errors.UsageError, match="leave one of the two out"):
+    fuse.run(str(tmp_path), [d, d, d, e])
+  assert (run.read_results(), sorted((tmp_path / answers.FOLDER).iterdir())) == before
 
 
 def test_the_job_prints_and_keeps_the_mean(tmp_path, capsys):

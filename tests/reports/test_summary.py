@@ -47,15 +47,52 @@ def test_rows_hold_the_newest_numbers(run):
     ("trained", "10,000 steps"),
     ("- top-1 error", "50.00% of 50,000 images (centre 224 of 256)"),
     ("- top-5 error", "40.00% of 50,000 images (centre 224 of 256)"),
-    ("evaluated", "step-00010000"),
-    ("- top-1 error", "20.00% of 50,000 images (dense Q=256)"),
-    ("- top-5 error", "10.00% of 50,000 images (dense Q=256)"),
+    ("evaluated", "step-00010000 on unknown data"),  # of an earlier version
     ("- top-1 error", "37.50% of 8 images (dense Q=384)"),
     ("- top-5 error", "6.25% of 8 images (dense Q=384)"),
+    ("- top-1 error", "20.00% of 50,000 images (dense Q=256)"),
+    ("- top-5 error", "10.00% of 50,000 images (dense Q=256)"),
     ("SavedModel", str(run.export / "centre" / "5000")),
     ("SavedModel", str(run.export / "dense" / "10000")),
     ("TensorBoard", f"tensorboard --logdir {run.logs}"),
     ("results", str(run.results)),
+  ]
+
+
+def test_checkpoints_splits_and_data_sets_stay_apart(run):
+  run.results.unlink()
+  for step, protocol, top1, split, data in (
+    (100, "centre", 0.5, "validation", "a"),
+    (100, "dense", 0.4, "validation", "a"),
+    (200, "centre", 0.3, "validation", "a"),
+    (200, "centre", 0.01, "train", "a"),
+    (200, "centre", 0.2, "validation", "b"),
+  ):
+    means = {"top1_error": metrics.Mean(top1 * 1000, 1000)}
+    of_data = {"split": split, "data_sha256": data * 64}
+    found = results.lines("evaluate", run.name, step, protocol, means)
+    run.append_results([line | of_data for line in found])
+  assert [row for row in summary.of_run(run) if row[0] in ("evaluated", "- top-1 error")] == [
+    ("evaluated", "step-00000100 on validation of aaaaaaaa"),
+    ("- top-1 error", "40.00% of 1,000 images (dense)"),
+    ("evaluated", "step-00000200 on validation of aaaaaaaa"),
+    ("- top-1 error", "30.00% of 1,000 images (centre)"),
+    ("evaluated", "step-00000200 on train of aaaaaaaa"),
+    ("- top-1 error", "1.00% of 1,000 images (centre)"),
+    ("evaluated", "step-00000200 on validation of bbbbbbbb"),
+    ("- top-1 error", "20.00% of 1,000 images (centre)"),
+  ]
+
+
+def test_a_protocol_that_training_left_keeps_its_step(run):
+  means = {"top1_error": metrics.Mean(1, 4)}
+  run.append_results(results.lines("train", run.name, 20_000, "dense", means))
+  assert summary.of_run(run)[1:6] == [
+    ("trained", "10,000 steps"),
+    ("- top-1 error", "50.00% of 50,000 images (centre 224 of 256)"),
+    ("- top-5 error", "40.00% of 50,000 images (centre 224 of 256)"),
+    ("trained", "20,000 steps"),
+    ("- top-1 error", "25.00% of 4 images (dense)"),
   ]
 
 

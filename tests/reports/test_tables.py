@@ -4,29 +4,12 @@ import csv
 import io
 import json
 import math
-import pathlib
-import subprocess
 
 import pytest
 
 from tests.reports import kept as made
-from vggtf import errors, metrics, workdir
-from vggtf.jobs import tables as job
-from vggtf.reports import answers, formats, fusion, measurement, paper, tables
-
-SEVERAL = (256, 384, 512)
-
-
-def views(*techniques, scales=SEVERAL):
-  return [(name, scale) for name in techniques for scale in scales]
-
-
-def lines(nets, top1, top5, count=50_000, run="run_d", protocol="dense, flip"):
-  means = {
-    "top1_error": metrics.Mean(top1 * count, count),
-    "top5_error": metrics.Mean(top5 * count, count),
-  }
-  return measurement.lines(made.describe(nets, protocol, run), means)
+from vggtf import metrics
+from vggtf.reports import formats, fusion, measurement, paper, tables
 
 
 def row(found, number, *start):
@@ -53,15 +36,15 @@ def test_the_papers_tables_agree_with_one_another():
 
 
 def test_measurements_stand_beside_the_papers_rows():
-  d, e = (made.net(letter, letter, views=views("dense")) for letter in "DE")
-  both = [net | {"views": views("dense", "multi_crop")} for net in (d, e)]
+  d, e = (made.net(letter, letter, views=made.views("dense")) for letter in "DE")
+  both = [made.net(letter, letter, views=made.views("dense", "multi_crop")) for letter in "DE"]
   found = tables.gather(
     [
-      *lines([d | {"views": [["dense", 384]]}], 0.2567, 0.0812),
-      *lines([d], 0.2481, 0.0755),
-      *lines([e], 0.2482, 0.0756),
-      *lines(both[:1], 0.244, 0.072),
-      *lines(both, 0.237, 0.068),
+      *made.lines([made.net("D", "D")], 0.2567, 0.0812),
+      *made.lines([d], 0.2481, 0.0755),
+      *made.lines([e], 0.2482, 0.0756),
+      *made.lines(both[:1], 0.244, 0.072),
+      *made.lines(both, 0.237, 0.068),
     ]
   )
   error = 100 * math.sqrt(0.2567 * (1 - 0.2567) / 50_000)
@@ -85,10 +68,51 @@ def test_measurements_stand_beside_the_papers_rows():
   assert row(found, 3, "A", "256", "256", "dense") == ("29.6", "10.4", "-", "-", "-", "-")
 
 
-def test_what_did_without_the_mirror_image_says_so():
-  net = made.net("D", "d", (256, 256), [("dense", 256)])
-  found = tables.gather(lines([net], 0.3, 0.1, protocol="dense Q=256, mean of scores"))
-  assert row(found, 3, "D", "256", "256")[4] == "validation, 50,000 images of dddddddd, no flip"
+THREE = made.views("dense")
+FIFTY = made.views("multi_crop")
+HALF = [*THREE, *((*one, "5x5") for one in FIFTY)]  # crops without their mirror images
+TWICE = [*THREE, ("dense", 384), ("dense", 384), ("dense", 384)]  # as a mean with dense at 384
+
+
+@pytest.mark.parametrize(
+  ("number", "looks", "other"),
+  [
+    (3, [("dense", 384, "mean of posteriors, flip")], "dense: mean of posteriors, flip"),
+    (3, [("dense", 384, "mean of scores")], "dense: mean of scores"),
+    (3, [("dense", 384), ("dense", 384, "mean of scores")], "dense: mean of scores"),
+    (4, TWICE, "weights from 1/6 to 2/3"),
+    (5, TWICE, "weights from 1/6 to 2/3"),
+    (5, [(*one, "2x2, flip") for one in FIFTY], "multi-crop: 2x2, flip"),
+    (5, HALF, "multi-crop: 5x5"),
+  ],
+)
+def test_other_options_and_weights_stand_below_and_say_so(number, looks, other):
+  found = tables.gather(made.lines([made.net("D", "d", views=looks)], 0.3, 0.1))
+  (table,) = [one for one in found if one.title.startswith(f"Table {number}")]
+  papers, ours = table.rows[:-1], table.rows[-1]
+  assert {cells[6:] for cells in papers} == {("-",) * 4}
+  assert ours[:4] in {cells[:4] for cells in papers}
+  assert ours[4:7] == ("-", "-", "30.00 ± 0.20")
+  assert ours[8] == f"validation, 50,000 images of dddddddd; {other}"
+  assert "(dense: mean of scores, flip; multi-crop: 5x5, flip; all of one weight)." in table.note
+
+
+def test_nets_of_unequal_weight_stand_below():
+  d, e = (made.describe([made.net(name, name, views=THREE)]) for name in "DE")
+  means = {f"top{k}_error": metrics.Mean(1, 4) for k in (1, 5)}
+  fused = [fusion.describe(nets) for nets in ([d, e], [d, d, d, e])]
+  found = tables.gather([line for one in fused for line in measurement.lines(one, means)])
+  paired = [cells[8] for cells in found[3].rows if cells[0] == "D + E" and cells[6] != "-"]
+  plain = "validation, 4 images of dddddddd"
+  assert paired == [plain, f"{plain}; weights from 1/12 to 1/4"]
+
+
+def test_what_an_earlier_version_measured_stands_below():
+  net = made.net("D", "d", views=THREE)
+  found = tables.gather(map(made.forget, made.lines([net], 0.3, 0.1)))
+  for table in found[1:3]:
+    assert [cells[6] for cells in table.rows if cells[6] != "-"] == ["30.00 ± 0.20"]
+    assert table.rows[-1][8].endswith(" of dddddddd; options or weights unknown")
 
 
 def test_seven_nets_are_the_submission_in_any_order():
@@ -97,8 +121,8 @@ def test_seven_nets_are_the_submission_in_any_order():
     made.net(letter, f"{letter}{s}", (s, s), [("dense", q) for q in (s - 32, s, s + 32)])
     for letter, s in submitted
   ]
-  nets.append(made.net("D", "jittered", views=views("dense")))
-  found = tables.gather(lines(nets, 0.25, 0.08))
+  nets.append(made.net("D", "jittered", views=made.views("dense")))
+  found = tables.gather(made.lines(nets, 0.25, 0.08))
   (_, _, table6) = found[1:]
   assert table6.rows[0][6].startswith("25.00 ± ")
   assert len(table6.rows) == 4
@@ -107,10 +131,10 @@ def test_seven_nets_are_the_submission_in_any_order():
 def test_what_the_paper_does_not_have_follows_its_rows():
   small = made.net("A, width 0.25", "digits", (32, 40), [("dense", 32)])
   centre = made.net("D", "d", views=[("centre", 256)])
-  unknown = made.net("D", "d", None, views("dense"))
+  unknown = made.net("D", "d", None, made.views("dense"))
   partial = made.net("D", "d", views=[("dense", 256), ("multi_crop", 384)])
   measured = (small, centre, unknown, partial)
-  found = tables.gather([line for one in measured for line in lines([one], 0.01, 0.0, 355)])
+  found = tables.gather([line for one in measured for line in made.lines([one], 0.01, 0.0, 355)])
   assert row(found, 3, "A, width 0.25")[:3] == ("-", "-", "1.00 ± 0.53")
   assert row(found, 4, "D", "?", "256,384,512")[:3] == ("-", "-", "1.00 ± 0.53")
   other = found[-1]
@@ -120,14 +144,14 @@ def test_what_the_paper_does_not_have_follows_its_rows():
 
 def test_of_equal_measurements_the_last_counts():
   net = made.net("D", "d")
-  found = tables.gather([*lines([net], 0.3, 0.1), *lines([net], 0.2, 0.1)])
+  found = tables.gather([*made.lines([net], 0.3, 0.1), *made.lines([net], 0.2, 0.1)])
   assert row(found, 3, "D", "[256;512]", "384")[2].startswith("20.00")
 
 
 @pytest.fixture
 def found():
   odd = made.net("100 % {A}_b & c|d", "run_~1", (256, 256), [("dense", 256)])
-  return tables.gather(lines([odd], 0.25, 0.0625))
+  return tables.gather(made.lines([odd], 0.25, 0.0625))
 
 
 def test_csv_and_json_give_the_cells_back(found):
@@ -168,77 +192,3 @@ def test_text_is_aligned(found):
   start = table[1].index("paper top-1")
   assert all(line[start - 1] == " " for line in table[3:-1])
   assert table[0] == "Table 3: one net at one scale, dense"
-
-
-def make_run(folder, results=()):
-  run = workdir.Workdir(str(folder))
-  facts = workdir.RunFacts(("a",), (1.0, 2.0, 3.0), "data", "0", {}, {})
-  folder.mkdir()
-  run.write_facts(facts)
-  if results:
-    run.append_results(list(results))
-  return str(folder)
-
-
-def test_the_job_gathers_runs_and_writes_what_the_suffix_says(tmp_path, capsys):
-  d = make_run(tmp_path / "d", lines([made.net("D", "d")], 0.25, 0.08))
-  e = make_run(tmp_path / "e", lines([made.net("E", "e")], 0.24, 0.07))
-  job.run([d, e])
-  printed = capsys.readouterr().out
-  assert "25.00 ± 0.19" in printed
-  assert "24.00 ± 0.19" in printed
-  for suffix, form in formats.OF_SUFFIX.items():
-    target = tmp_path / f"tables{suffix}"
-    job.run([d, e], str(target))
-    assert capsys.readouterr().out == f"{target}\n"
-    everything = [line for run in (d, e) for line in workdir.Workdir(run).read_results()]
-    assert target.read_text() == form(tables.gather(everything))
-  with pytest.raises(errors.UsageError, match=r"suffix of --target = '\.doc' is unknown"):
-    job.run([d], str(tmp_path / "tables.doc"))
-
-
-def test_the_job_needs_runs(tmp_path):
-  with pytest.raises(errors.UsageError, match="holds no run"):
-    job.run([str(tmp_path)])
-
-
-def test_runs_without_measurements_have_the_papers_rows_alone(tmp_path, capsys):
-  job.run([make_run(tmp_path / "d")])
-  assert capsys.readouterr().out == formats.text(tables.gather([]))
-
-
-def test_the_job_measures_each_run_and_fuses_them_once(tmp_path, monkeypatch, capsys):
-  runs = {name: make_run(tmp_path / name) for name in "de"}
-  seen = []
-
-  def evaluate(command, **options):
-    """Stands for --job=evaluate, which measures what was not measured yet."""
-    seen.append(command)
-    assert options == {"stdout": subprocess.DEVNULL}  # its numbers are no part of the tables
-    folder = pathlib.Path(next(p for p in command if p.startswith("--workdir=")).partition("=")[2])
-    nets = [made.net(folder.name.upper(), folder.name, views=views("dense"))]
-    kept = made.make(ord(folder.name), nets=nets, protocol="dense")
-    kept.line["run"] = folder.name
-    if not (folder / answers.FOLDER).exists():
-      answers.save(folder, kept)
-      run = workdir.Workdir(str(folder))
-      run.append_results(measurement.lines(kept.line, fusion.means(kept)))
-    return subprocess.CompletedProcess(command, 0)
-
-  monkeypatch.setattr(job.subprocess, "run", evaluate)
-  for _ in range(2):
-    job.run(list(runs.values()), measure=("gin/eval/multi_scale.gin",), data_dir="data")
-  assert [c[1:4] for c in seen[:1]] == [["-m", "vggtf.main", "--job=evaluate"]]
-  assert len(seen) == 4
-  assert all("--data_dir=data" in c and "--gin_file=gin/eval/multi_scale.gin" in c for c in seen)
-  lines_ = workdir.Workdir(runs["d"]).read_results()
-  assert [line["protocol"] for line in lines_] == ["dense"] * 2 + ["2 nets: dense (d and e)"] * 2
-  table6 = capsys.readouterr().out.split("Table 6")[-1].splitlines()
-  assert any(line.startswith("D + E ") and "±" in line for line in table6)
-
-
-def test_the_job_ends_as_an_evaluation_that_fails(tmp_path, monkeypatch):
-  failed = subprocess.CompletedProcess([], 6)
-  monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: failed)
-  with pytest.raises(errors.DivergedError, match=r"multi_scale\.gin of .* ended with 6"):
-    job.run([make_run(tmp_path / "d")], measure=("gin/eval/multi_scale.gin",))

@@ -17,6 +17,10 @@ def run(workdir: str, files: list[str]) -> None:
   Args:
     workdir: the run's folder that the results go to.
     files: answers.npz of evaluations with `evaluate.run.posteriors = True`, of one split each.
+
+  Raises:
+    UsageError: see `fusion.fuse`; nothing is kept then.
+    IntegrityError: the same.
   """
   folder = workdirs.Workdir(workdir)
   kept = [answers.load(Path(file)) for file in files]
@@ -27,6 +31,6 @@ def run(workdir: str, files: list[str]) -> None:
     for row in map(summary.measurement, measurement.lines(one.line, fusion.means(one)))
   ]
   rows += [("agreement", text) for text in fusion.agreement(kept)]
-  if any(one.line["nets"] != fused.line["nets"] for one in kept):
+  if not fusion.are_one(kept):
     fusion.keep(folder, fused)
   print(summary.text(rows))

@@ -60,14 +60,16 @@ def _measure(run: workdirs.Workdir, protocol: str, data_dir: str | None) -> None
 
 
 def _fuse(runs: Sequence[workdirs.Workdir]) -> None:
-  """Fuses what the runs' nets said by the same techniques at several scales, as table 6 does."""
-  groups: dict[tuple[str, ...], dict[Path, dict]] = {}
+  """Fuses what the runs' nets said by one protocol at several scales, as table 6 does."""
+  groups: dict[frozenset[tuple[str, str, str]], dict[Path, dict]] = {}
   for run in runs:
     for line in measurement.newest(run.read_results()):
       (net, *others) = line["nets"]
-      techniques = tuple(sorted({technique for technique, _ in net["views"]}))
-      if not others and len({scale for _, scale in net["views"]}) > 1:
-        groups.setdefault(techniques, {})[run.path] = line  # the newest of each run
+      views = measurement.views(net)
+      protocol = frozenset((view.technique, view.options, view.share) for view in views)
+      several = len({view.scale for view in views}) > 1
+      if not others and several and all(view.known for view in views):
+        groups.setdefault(protocol, {})[run.path] = line  # the newest of each run
   known = {line["details"] for line in measurement.newest(runs[0].read_results())}
   for of_run in groups.values():
     lines = list(of_run.values())

@@ -30,7 +30,7 @@ def fuse(kept: Sequence[Kept], files: Sequence[str]) -> Kept:
     files: what each was read from, for messages.
 
   Raises:
-    UsageError: there is one alone, or posteriors were not kept.
+    UsageError: there is one alone, posteriors were not kept, or a net's view would count twice.
     IntegrityError: images, their labels or the classes differ.
   """
   if len(kept) < 2:
@@ -42,6 +42,8 @@ def fuse(kept: Sequence[Kept], files: Sequence[str]) -> Kept:
         f"{file} has no posteriors; evaluate with --gin_param='evaluate.run.posteriors = True'"
       )
     _check_same(first, one, files[0], file)
+  if not are_one(kept):
+    _check_different(kept, files)
   posteriors = np.mean([one.answers.posteriors for one in kept], axis=0, dtype=np.float64)
   posteriors = posteriors.astype(np.float32)
   classes = np.argsort(-posteriors, axis=1, kind="stable")[:, :_TOP].astype(np.int32)
@@ -63,15 +65,20 @@ def describe(lines: Sequence[dict]) -> dict:
   """
   nets: dict[tuple, dict] = {}
   for net in (net for line in lines for net in line["nets"]):
-    key = net["checkpoint_sha256"], net["averaged"]
-    known = nets.get(key, net)
-    new = [view for view in net["views"] if view not in known["views"]]
-    nets[key] = known | {"views": sorted(known["views"] + new)}
+    known = nets.setdefault(_key(net), net | {"views": []})
+    known["views"] += measurement.views(net)
+  for net in nets.values():
+    net["views"] = measurement.merge(net["views"], len(lines))
   protocol = " and ".join(dict.fromkeys(line["protocol"] for line in lines))
   if len(nets) > 1:
     protocol = f"{len(nets)} nets: {protocol} ({' and '.join(n['run'] for n in nets.values())})"
   first = {name: lines[0][name] for name in ("run", "step", "split", "data_sha256", "remark")}
   return measurement.named("fused", **first, protocol=protocol, nets=list(nets.values()))
+
+
+def are_one(kept: Sequence[Kept]) -> bool:
+  """Returns whether all are of one net and one protocol: they are compared, and no mean is new."""
+  return all(one.line["nets"] == kept[0].line["nets"] for one in kept)
 
 
 def keep(folder: workdir.Workdir, fused: Kept) -> None:
@@ -104,6 +111,28 @@ def agreement(kept: Sequence[Kept]) -> list[str]:
 
 def _of_label(values: np.ndarray, kept: Kept) -> np.ndarray:
   return np.take_along_axis(values, kept.answers.label[:, np.newaxis], axis=1)
+
+
+def _key(net: dict) -> tuple:
+  return net["checkpoint_sha256"], net["averaged"]
+
+
+def _check_different(kept: Sequence[Kept], files: Sequence[str]) -> None:
+  """Raises UsageError where a net looks in one way in two files; what is unknown may be that."""
+  asked = [
+    (at, net, view)
+    for at, one in enumerate(kept)
+    for net in one.line["nets"]
+    for view in measurement.views(net)
+  ]
+  for (i, net, view), (j, other, again) in itertools.combinations(asked, 2):
+    equal = _key(net) == _key(other) and view[:2] == again[:2]
+    if i != j and equal and (view.how == again.how or "" in (view.how, again.how)):
+      raise errors.UsageError(
+        f"{files[i]} and {files[j]} both have what {net['run']} says by {view.technique} at "
+        f"{view.scale}, which would count twice; expected each net and protocol in one file: "
+        "leave one of the two out"
+      )
 
 
 def _check_same(first: Kept, other: Kept, first_file: str, other_file: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 DENSE, CROPS = "dense", "multi_crop"  # as the predictors are called
+# Section 3.2, as the predictors say it behind their Q; means weigh all alike (4.2 to 4.4).
+OPTIONS = {DENSE: "mean of scores, flip", CROPS: "5x5, flip"}
 JITTER = (256, 512)
 # Section 4.2: at which Q a net is tested by its S.
 SEVERAL = {(256, 256): (224, 256, 288), (384, 384): (352, 384, 416), JITTER: (256, 384, 512)}

@@ -1,6 +1,9 @@
 """A run in a few lines."""
 
+import itertools
+
 from vggtf import workdir
+from vggtf.reports.measurement import last
 
 Row = tuple[str, str]
 
@@ -28,18 +31,21 @@ def of_run(run: workdir.Workdir) -> list[Row]:
   facts = run.read_facts()
   images = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
   rows = [("converted", f"{images} images; {sum(facts.rejected.values())} rejected")]
-  # Of equal measurements the last counts.
-  newest = {(line["job"], line["protocol"], line["metric"]): line for line in run.read_results()}
-  validated = [line for (job, _, _), line in newest.items() if job == "train"]
-  if validated:
-    rows.append(("trained", f"{validated[-1]['step']:,} steps"))
-    rows += [(f"- {name}", value) for name, value in map(measurement, validated)]
-  measured = [line for (job, _, _), line in newest.items() if job == "evaluate"]
-  if measured:
-    rows.append(("evaluated", measured[-1]["checkpoint"]))
-    rows += [(f"- {name}", value) for name, value in map(measurement, measured)]
+  # Of equal measurements the last counts, whatever its checkpoint. Training's come first.
+  lines = last(run.read_results(), "job", "protocol", "metric", "split", "data_sha256")
+  lines.sort(key=lambda line: line["job"] != "train")
+  for heading, below in itertools.groupby(lines, _head):
+    rows += [heading, *((f"- {name}", value) for name, value in map(measurement, below))]
   exported = (path for path in run.export.glob("*/*") if path.name.isdecimal())
   rows += [("SavedModel", str(path)) for path in sorted(exported)]
   rows.append(("TensorBoard", f"tensorboard --logdir {run.logs}"))
   rows.append(("results", str(run.results)))
   return rows
+
+
+def _head(line: dict) -> Row:
+  """Returns what was measured, and on what."""
+  if line["job"] == "train":
+    return "trained", f"{line['step']:,} steps"
+  data = f"{line['split']} of {line['data_sha256'][:8]}" if "split" in line else "unknown data"
+  return "evaluated", f"{line['checkpoint']} on {data}"

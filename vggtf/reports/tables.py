@@ -1,13 +1,15 @@
 """Tables 3 to 6 of the paper with our measurements beside its own.
 
-A measurement stands beside the paper's row of the same nets, S, Q and techniques; those that the
-paper does not have follow under the table that they belong to.
+A measurement stands beside the paper's row of the same nets, S, Q and techniques if its options and
+its weights are the paper's too. All others follow under the table that they belong to and say what
+is other; so do those of earlier versions, which kept neither options nor weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from vggtf.reports import measurement, paper
@@ -39,9 +41,10 @@ class Table:
 
 
 class _Ours(NamedTuple):
-  """A measurement: the nets as the paper describes them, and its lines by metric."""
+  """A measurement: the nets as the paper describes them, what is other, and its lines by metric."""
 
   nets: tuple[paper.Net, ...]
+  other: str
   lines: dict[str, dict]
 
 
@@ -88,15 +91,16 @@ def _read(found: Iterable[dict]) -> list[_Ours]:
   for line in measurement.newest(found):
     groups.setdefault(line["details"], {})[line["metric"]] = line
   ours = [
-    _Ours(tuple(map(_net, lines["top1_error"]["nets"])), lines)
+    _Ours(tuple(map(_net, nets)), _tell_other(nets), lines)
     for lines in groups.values()
     if {"top1_error", "top5_error"} <= lines.keys()
+    for nets in [lines["top1_error"]["nets"]]
   ]
   return sorted(ours, key=lambda one: _cells(one.nets))
 
 
 def _net(net: dict) -> paper.Net:
-  views = {(technique, scale) for technique, scale in net["views"]}
+  views = {(view.technique, view.scale) for view in measurement.views(net)}
   techniques = tuple(sorted({technique for technique, _ in views}))
   scales = tuple(sorted({scale for _, scale in views}))
   if len(views) < len(techniques) * len(scales):  # not every technique at every scale
@@ -105,18 +109,38 @@ def _net(net: dict) -> paper.Net:
   return paper.Net(net["net"], trained_at, scales, techniques)
 
 
+def _tell_other(nets: Sequence[dict]) -> str:
+  """Returns options and weights that are not the paper's, "" where all are."""
+  views = [view for net in nets for view in measurement.views(net)]
+  if not all(view.known for view in views):
+    return "; options or weights unknown"
+  options = {(view.technique, view.options) for view in views}
+  told = [
+    f"; {_spell_options(name, text)}"
+    for name, text in sorted(options)
+    if text != paper.OPTIONS.get(name, "")
+  ]
+  shares = {Fraction(view.share) for view in views}
+  if len(shares) > 1:
+    told.append(f"; weights from {min(shares)} to {max(shares)}")
+  return "".join(told)
+
+
 def _table(title: str, rows: Sequence[paper.Row], ours: Sequence[_Ours]) -> Table:
   drawn, left = [], list(ours)
   for row in rows:
     theirs = (*_cells(row.nets), _percent(row.top1), _theirs_top5(row))
-    beside = [one for one in ours if sorted(one.nets, key=str) == sorted(row.nets, key=str)]
+    same = [one for one in ours if sorted(one.nets, key=str) == sorted(row.nets, key=str)]
+    beside = [one for one in same if not one.other]
     drawn += [(*theirs, *_numbers(one)) for one in beside] or [(*theirs, *[_NONE] * 4)]
     left = [one for one in left if one not in beside]
   drawn += [(*_cells(one.nets), _NONE, _NONE, *_numbers(one)) for one in left]
   note = "Errors in percent; the paper's are of ILSVRC-2012's 50,000 validation images"
   if any(row.test_top5 for row in rows):
     note += " (in brackets: test set)"
-  return Table(title, _COLUMNS, tuple(drawn), f"{note}, ours with one standard error.")
+  options = "; ".join(_spell_options(*pair) for pair in paper.OPTIONS.items())
+  note += ", ours with one standard error. Ours say what is not as in the paper "
+  return Table(title, _COLUMNS, tuple(drawn), f"{note}({options}; all of one weight).")
 
 
 def _cells(nets: Sequence[paper.Net]) -> tuple[str, str, str, str]:
@@ -137,10 +161,7 @@ def _numbers(ours: _Ours) -> tuple[str, str, str, str]:
   ]
   runs = dict.fromkeys(f"{net['run']} step {net['step']}" for net in line["nets"])
   data = f"{line['split']}, {line['count']:,} images of {line['data_sha256'][:8]}{line['remark']}"
-  techniques = {name for net in ours.nets for name in net.techniques}
-  if techniques <= {paper.DENSE, paper.CROPS} and "flip" not in line["protocol"]:
-    data += ", no flip"  # all of the paper's are means with the mirror image
-  return *errors, data, " + ".join(runs)
+  return *errors, data + ours.other, " + ".join(runs)
 
 
 def _theirs_top5(row: paper.Row) -> str:
@@ -148,7 +169,15 @@ def _theirs_top5(row: paper.Row) -> str:
 
 
 def _technique(net: paper.Net) -> str:
-  return " & ".join(_WORDS.get(name, name.replace("_", " ")) for name in net.techniques)
+  return " & ".join(map(_spell_technique, net.techniques))
+
+
+def _spell_technique(name: str) -> str:
+  return _WORDS.get(name, name.replace("_", " "))
+
+
+def _spell_options(technique: str, options: str) -> str:
+  return f"{_spell_technique(technique)}: {options or 'no options'}"
 
 
 def _spell(scales: Sequence[int]) -> str:
