@@ -5,11 +5,9 @@ memory holds one at a time, whatever the size of the shard.
 """
 
 import contextlib
-import errno
-import hashlib
 from collections import Counter
 
-from data_tools import pixels, sharding, statistics, storage
+from data_tools import inputs, pixels, sharding, statistics
 from data_tools.decoder import Decoder
 from data_tools.job import Job
 from data_tools.members import Members
@@ -17,13 +15,10 @@ from data_tools.parts import Note, ShardResult
 from data_tools.progress import Tally
 from data_tools.renditions import Rendered
 from data_tools.shard_file import ShardFile
-from data_tools.source import Annotation, Item, Source
-from vggtf import errors, schema
+from data_tools.source import Annotation, Item
+from vggtf import schema
 
 STATISTICS_SPLIT = "train"
-_ABOUT_ONE_FILE = (*storage.NO_FILE, PermissionError)
-_ABOUT_ONE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
-_HASH_MODULUS = 1 << 256
 
 
 def convert_shard(
@@ -46,7 +41,7 @@ def convert_shard(
     EnvironmentFault: reading or writing failed for a reason that is not one image's.
   """
   shards = dict(job.options.shards)[split]
-  shard = _Shard(split, dict(members.annotations))
+  shard = _Shard(split, members)
   with contextlib.ExitStack() as stack:
     files = []
     for scale in job.options.scales:
@@ -60,8 +55,8 @@ def convert_shard(
         shard.note(item, "left_out", *item.left_out)
         continue
       try:
-        data = _read(item, job.source)
-        content = shard.add_input(item, data)
+        data = inputs.read(item, job.source)
+        content = shard.inputs.add(item, data)
         rendered = decoder.render(data, measure=split == STATISTICS_SPLIT)
       except pixels.Refused as refused:
         shard.note(item, "image", refused.reason, refused.detail)
@@ -74,19 +69,20 @@ def convert_shard(
     for annotation in shard.annotations.values():
       detail = "no image of that name was listed"
       shard.note(annotation, "boxes", "box_without_image", detail)
-    return shard.finish(index, tuple(file.commit() for file in files), len(members.items))
+    return shard.finish(index, tuple(file.commit() for file in files))
 
 
 class _Shard:
   """The sums over one shard while it is written; `annotations` are those not yet used."""
 
-  def __init__(self, split: str, annotations: dict[str, Annotation]):
-    self.annotations = annotations
+  def __init__(self, split: str, members: Members):
+    self.annotations = dict(members.annotations)
+    self.inputs = inputs.begin(members)
     self._split = split
     self._notes: list[Note] = []
     self._counts: Counter[int] = Counter()
     self._moments = statistics.Moments()
-    self._read_bytes = self._read_digest = self._boxed = self._boxes = 0
+    self._boxed = self._boxes = 0
     self._contents: list[str] = []
 
   def note(self, of: Item | Annotation, kind: str, what: str, detail: str):
@@ -99,13 +95,6 @@ class _Shard:
       self.note(annotation, "boxes", *annotation.refused)
     return annotation.boxes
 
-  def add_input(self, item: Item, data: bytes) -> bytes:
-    self._read_bytes += len(data)
-    content = hashlib.sha256(data).digest()
-    known = hashlib.sha256(f"{item.id}\0".encode() + content).digest()
-    self._read_digest = (self._read_digest + int.from_bytes(known, "big")) % _HASH_MODULUS
-    return content
-
   def add_stored(self, item: Item, content: bytes, rendered: Rendered, record: schema.Record):
     for kind, detail in rendered.repairs:
       self.note(item, "repair", kind, detail)
@@ -115,7 +104,7 @@ class _Shard:
     self._boxed += bool(record.boxes)
     self._boxes += len(record.boxes)
 
-  def finish(self, index: int, files, listed: int) -> ShardResult:
+  def finish(self, index: int, files) -> ShardResult:
     return ShardResult(
       split=self._split,
       index=index,
@@ -123,26 +112,11 @@ class _Shard:
       class_counts=tuple(sorted(self._counts.items())),
       moments=self._moments,
       notes=tuple(self._notes),
-      listed=listed,
-      read_bytes=self._read_bytes,
-      read_digest=self._read_digest,
+      inputs=self.inputs,
       contents="".join(self._contents),
       boxed=self._boxed,
       boxes=self._boxes,
     )
-
-
-def _read(item: Item, source: Source) -> bytes:
-  if item.refused:
-    raise pixels.Refused(*item.refused)
-  try:
-    return source.read(item)
-  except OSError as error:
-    if isinstance(error, _ABOUT_ONE_FILE) or error.errno in _ABOUT_ONE_NAME:
-      raise pixels.Refused("unreadable", str(error.strerror)) from None
-    raise errors.EnvironmentFault(
-      f"cannot read {item.origin}: {error.strerror}; check the disk or the network and run again"
-    ) from error
 
 
 def _make_records(

@@ -9,7 +9,8 @@ options give the same bytes on any runner, with any number of workers.
   python -m data_tools.convert --source=folder --input=DIR --output=OUT \
     --scales=32,40,48 --shards=train=4,validation=2 --validation_fraction=0.2
 
-What a broken-off run has finished is kept in OUT.incomplete, and --resume goes on with it.
+What a broken-off run has finished is kept in OUT.incomplete, and --resume goes on with it: the
+input is read again, and the shards whose input has changed are made anew.
 Input and output can be gs:// paths. All of Beam's options are understood too, for example
   --direct_num_workers=8 --direct_running_mode=multi_processing
 """

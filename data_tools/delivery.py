@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 from data_tools import (
+  comparison,
   parts,
   pipeline,
   progress,
@@ -17,7 +18,7 @@ from data_tools import (
 from data_tools.console import Patient
 from data_tools.job import Job
 from data_tools.shard_file import remove_orphans
-from vggtf import errors, manifest
+from vggtf import errors, manifest, owner
 
 
 def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
@@ -27,8 +28,8 @@ def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
     job: the conversion.
     beam_options: from `runner.parse_options`.
     overwrite: whether a data set there may be replaced, once the new one is complete.
-    resume: whether to go on with what a broken-off run has finished; nothing is done if it was
-      finished.
+    resume: whether to go on with what a broken-off run has finished; nothing is done if that was
+      all, of the input as it is now.
 
   Raises:
     VggtfError: as the error says; nothing is published then.
@@ -38,29 +39,39 @@ def deliver(job: Job, beam_options, overwrite: bool, resume: bool):
     runner.run(beam_options, lambda beam: pipeline.build(beam, job))
     terminal.say("convert: --dry_run: translated for Dataflow; nothing was converted")
     return
-  if resume and _is_complete(job, overwrite):
+  if resume and _is_complete(job, beam_options, overwrite):
+    _tidy(output)
+    storage.remove_files([storage.join(output, owner.NAME)])
     terminal.say(f"convert: {output} is complete")
     return
   with _stage(output, overwrite, resume) as folder:
-    _convert(dataclasses.replace(job, folder=folder), beam_options, output)
+    staged = dataclasses.replace(job, folder=folder)
+    if not _is_complete(staged, beam_options, overwrite=False):
+      _convert(staged, beam_options, output)
+    _tidy(folder)
+    storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
   _report(output)  # not before it is in its place: a full or broken stdout must not undo it
   terminal.say(f"convert: wrote {output}")
 
 
-def _is_complete(job: Job, overwrite: bool) -> bool:
+def _is_complete(job: Job, beam_options, overwrite: bool) -> bool:
   path = storage.join(job.folder, manifest.NAME)
   if not storage.is_file(path):
     return False
   content = manifest.from_json(storage.read_file(path).decode(), path)
-  before = content.options | {"libraries": content.libraries}
-  described = publication.describe(job)
-  different = parts.find_difference(before, described.pop("options") | described)
-  if different and not overwrite:
-    raise errors.UsageError(
-      f"--resume: {job.folder} is complete, with {different}; choose another --output, or replace "
-      "it with --overwrite"
-    )
-  return not different
+  try:
+    comparison.compare(job, content, beam_options)
+  except errors.UsageError:
+    if not overwrite:
+      raise
+    return False
+  return True
+
+
+def _tidy(folder: str):
+  """Removes what only an unfinished data set needs; a kill may have come before that."""
+  remove_orphans(folder)
+  parts.remove(folder)
 
 
 def _is_valuable(folder: str) -> bool:
@@ -81,7 +92,7 @@ def _stage(output: str, overwrite: bool, resume: bool) -> contextlib.AbstractCon
 def _convert(job: Job, beam_options, output: str):
   identity = publication.describe(job)
   del identity["options"]["max_reject_fraction"]  # decides nothing about the bytes
-  parts.claim(job.folder, identity)
+  parts.claim(job.folder, identity | {"classes": dict(enumerate(job.classes))})
   rejected = storage.join(job.folder, publication.REJECTED)
   storage.remove_files([rejected])  # of an earlier attempt
   try:
@@ -95,11 +106,8 @@ def _convert(job: Job, beam_options, output: str):
     notes = publication.read_notes(job.folder, publication.REJECTED)
     report.print_notes(Patient(), notes, "reason")
     raise errors.RejectedInputError(
-      f"{error}; {kept} names each: mend or remove them, or allow more and --resume"
+      f"{error}; {kept} names each: mend or remove them, or allow more, and --resume"
     ) from None
-  remove_orphans(job.folder)
-  parts.remove(job.folder)
-  storage.remove_files([f"{output}.{publication.REJECTED}"])  # of an earlier attempt
 
 
 def _report(output: str):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from data_tools import publication, sharding, statistics_inspection, storage, tfds_metadata
 from data_tools.record_inspection import Expected
 from data_tools.shard_inspection import Findings, Problem, inspect_shard
-from vggtf import errors, manifest
+from vggtf import errors, manifest, owner
 
 _NOTES = (publication.REJECTED, publication.REPAIRED)
 
@@ -125,6 +125,7 @@ def _inspect_rest(
   beside = {manifest.NAME, *texts, *_NOTES}
   shards = {shard.path for files in content.shards.values() for shard in files}
   sizes = dict(storage.list_files(folder))
+  sizes.pop(owner.NAME, None)  # the last that a conversion removes; a kill may have come before
   problems = [
     Problem(path, None, "is not in the manifest, but other readers may take it; remove it")
     for path in sizes.keys() - beside - shards

@@ -1,5 +1,6 @@
 """What belongs in one shard, in its order."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 
@@ -25,14 +26,11 @@ class Members:
     _refuse_doubles(items, "image")
     _refuse_doubles(annotations, "annotation")
 
-  def digest(self) -> str:
-    """Returns a hash of all that listing knows of them, in hex."""
-    digest = hashlib.sha256()
-    for item in self.items:
-      digest.update(repr((item, self.annotations.get(item.id))).encode())
-    for id_ in sorted(self.annotations):
-      digest.update(repr(self.annotations[id_]).encode())
-    return digest.hexdigest()
+  def digest(self) -> int:
+    """Returns the sum of a hash of each: of all that listing knows of it, but where it lies."""
+    known = [dataclasses.replace(item, locator=()) for item in self.items]
+    texts = (repr(member).encode() for member in (*known, *self.annotations.values()))
+    return sum(int.from_bytes(hashlib.sha256(text).digest(), "big") for text in texts)
 
 
 def _refuse_doubles(members: Sequence[Item | Annotation], what: str):

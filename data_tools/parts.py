@@ -5,6 +5,7 @@ import hashlib
 import json
 
 from data_tools import statistics, storage
+from data_tools.inputs import InputSum
 from vggtf import errors, manifest
 
 _FOLDER = "parts"
@@ -43,9 +44,7 @@ class ShardResult:
     class_counts: (label, images), ascending; an image of several classes counts in each.
     moments: of the images at the smallest scale; empty but for the training split.
     notes: what was refused, left out or mended, in the order of the shard.
-    listed: images that belong here, whatever became of them.
-    read_bytes: of the images that were read.
-    read_digest: sum over them of a hash of id and bytes, modulo 2^256.
+    inputs: what it was made from.
     contents: 8 bytes of the sha256 of each stored image's source bytes, in hex, one after another.
     boxed: stored images with boxes.
     boxes: their number.
@@ -57,16 +56,14 @@ class ShardResult:
   class_counts: tuple[tuple[int, int], ...]
   moments: statistics.Moments
   notes: tuple[Note, ...]
-  listed: int
-  read_bytes: int
-  read_digest: int
+  inputs: InputSum
   contents: str
   boxed: int
   boxes: int
 
 
 def claim(folder: str, identity: dict):
-  """Marks `folder` as that of one conversion: its options, source and libraries.
+  """Marks `folder` as that of one conversion: its options, source, classes and libraries.
 
   Raises:
     UsageError: it holds parts of another one.
@@ -75,6 +72,7 @@ def claim(folder: str, identity: dict):
   try:
     before = json.loads(storage.read_file(path))
   except FileNotFoundError:
+    remove(folder)  # parts of who knows what: their removal was broken off
     storage.write_file(path, json.dumps(identity, sort_keys=True).encode())
     return
   different = find_difference(before, identity)
@@ -94,34 +92,30 @@ def find_difference(before: dict, now: dict) -> str | None:
   return None
 
 
-def save(folder: str, shards: int, members: str, result: ShardResult):
+def save(folder: str, shards: int, result: ShardResult):
   """Keeps a shard's result, once its files have their names.
 
   Args:
     folder: the data set's folder.
     shards: number of shards of its split.
-    members: digest of what it was made from.
     result: what it came to.
   """
-  content = {"members": members, "result": dataclasses.asdict(result)}
   path = _make_path(folder, result.split, result.index, shards)
-  storage.write_file(path, json.dumps(content).encode())
+  storage.write_file(path, json.dumps(dataclasses.asdict(result)).encode())
 
 
-def load(folder: str, split: str, index: int, shards: int, members: str) -> ShardResult | None:
-  """Returns the result of a shard made from the same `members` whose files are still whole."""
+def load(folder: str, split: str, index: int, shards: int) -> ShardResult | None:
+  """Returns the result of a finished shard whose files are still whole."""
   try:
-    content = json.loads(storage.read_file(_make_path(folder, split, index, shards)))
+    found = json.loads(storage.read_file(_make_path(folder, split, index, shards)))
   except FileNotFoundError:
     return None
-  if content["members"] != members:
-    return None
-  found = content["result"]
   found["files"] = tuple(manifest.Shard(**file) for file in found["files"])
   found["class_counts"] = tuple((label, number) for label, number in found["class_counts"])
   moments = {name: _tuple(value) for name, value in found["moments"].items()}
   found["moments"] = statistics.Moments(**moments)
   found["notes"] = tuple(Note(**note) for note in found["notes"])
+  found["inputs"] = InputSum(**found["inputs"])
   result = ShardResult(**found)
   return result if all(_is_whole(folder, file) for file in result.files) else None
 

@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from data_tools import parts, progress, publication, sharding
+from data_tools import inputs, parts, progress, publication, sharding
 from data_tools.conversion import convert_shard
 from data_tools.decoder import Decoder
 from data_tools.job import Job
@@ -82,7 +82,7 @@ class GroupShards(beam.PTransform):
 
 
 class WriteShard(beam.DoFn):
-  """A group to its files and a `parts.ShardResult`; a part that is there already is taken."""
+  """A group to its files and a `parts.ShardResult`; a part made from the same input is taken."""
 
   def __init__(self, job: Job):
     """Keeps what all shards have in common."""
@@ -121,16 +121,16 @@ class WriteShard(beam.DoFn):
     yield result
 
   def _make(self, split: str, index: int, members: Members) -> parts.ShardResult:
-    job, digest = self._job, members.digest()
+    job = self._job
     shards = dict(job.options.shards)[split]
     tally = progress.Tally(job.folder, f"{split}-{index}")
     try:
-      found = parts.load(job.folder, split, index, shards, digest)
-      if found:
-        tally.reuse(found.listed)
+      found = parts.load(job.folder, split, index, shards)
+      if found and found.inputs == inputs.sum_up(members, job.source):
+        tally.reuse(found.inputs.images)
         return found
       result = convert_shard(split, index, members, job, self._decoder, tally)
-      parts.save(job.folder, shards, digest, result)
+      parts.save(job.folder, shards, result)
       return result
     finally:
       tally.close()

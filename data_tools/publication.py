@@ -9,6 +9,7 @@ import numpy as np
 
 import vggtf
 from data_tools import pixels, sharding, statistics, storage, tfds_metadata
+from data_tools.inputs import InputSum
 from data_tools.job import Job
 from data_tools.parts import Note, ShardResult
 from vggtf import errors, manifest
@@ -144,11 +145,9 @@ def _count_duplicates(results: Sequence[ShardResult]) -> dict[str, int]:
 
 
 def _sum_inputs(results: Sequence[ShardResult], duplicates: int) -> manifest.Inputs:
-  digest = sum(result.read_digest for result in results) % (1 << 256)
+  total = sum((result.inputs for result in results), start=InputSum())
   return manifest.Inputs(
-    images=sum(result.listed for result in results),
-    bytes=sum(result.read_bytes for result in results),
-    digest=f"{digest:064x}",
+    **total.describe(),
     duplicates=duplicates,
     boxed=sum(result.boxed for result in results),
     boxes=sum(result.boxes for result in results),

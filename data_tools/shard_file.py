@@ -79,8 +79,8 @@ class ShardFile:
 
 def remove_orphans(folder: str):
   """Removes the temporary files that dead workers left below `folder`."""
-  files = [storage.join(folder, path) for path, _ in storage.list_files(folder)]
-  storage.remove_files([path for path in files if storage.TEMPORARY_MARK in path])
+  names = [path for path, _ in storage.list_files(folder) if storage.TEMPORARY_MARK in path]
+  storage.remove_files([storage.join(folder, name) for name in names])
 
 
 def _describe_space(path: str) -> str:

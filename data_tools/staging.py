@@ -65,18 +65,21 @@ def stage(
         f"{incomplete} holds what a broken-off run has finished; go on with --resume, or start "
         "over with --overwrite"
       )
+    with open(os.path.join(incomplete, owner.NAME), "w") as file:
+      file.write(owner.write())
     if not resume:
-      _empty(incomplete)
-    _write_owner(incomplete)
+      _empty(incomplete, sign)
     try:
       yield incomplete
       _check_free(output, sign, overwrite)
-      os.remove(os.path.join(incomplete, owner.NAME))
     except BaseException:
       if not is_valuable(incomplete):
-        shutil.rmtree(incomplete, ignore_errors=True)
+        with contextlib.suppress(OSError):
+          _empty(incomplete, sign)
+          shutil.rmtree(incomplete)
       raise
     _put_in_place(incomplete, output, replaced)
+    storage.remove_files([os.path.join(output, owner.NAME)])  # till now it said whose folder it is
   finally:
     os.close(lock)
 
@@ -158,14 +161,11 @@ def _claim(incomplete: str, output: str) -> int:
   return lock
 
 
-def _empty(folder: str):
-  for entry in os.scandir(folder):
-    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
-
-
-def _write_owner(folder: str):
-  with open(os.path.join(folder, owner.NAME), "w") as file:
-    file.write(owner.write())
+def _empty(folder: str, sign: str):
+  """Removes the sign first, lest a kill leave half a folder with it, and not the owner's file."""
+  for entry in sorted(os.scandir(folder), key=lambda entry: entry.name != sign):
+    if entry.name != owner.NAME:
+      shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
 
 
 def _describe_owner(path: str) -> str:

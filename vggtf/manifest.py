@@ -45,7 +45,7 @@ class Inputs:
   Attributes:
     images: listed; each is stored, rejected or left out.
     bytes: of those that were read.
-    digest: of the ids and bytes of those that were read, in any order, in hex.
+    digest: of all that was listed and of the bytes of those that were read, in any order, in hex.
     duplicates: stored images whose bytes an earlier one of any split has too.
     boxed: stored images that have boxes.
     boxes: their number.

@@ -1,13 +1,12 @@
 """One shard: what is written, what is refused, and whose fault an error is."""
 
 import dataclasses
-import hashlib
 import os
 
 import numpy as np
 import pytest
 
-from data_tools import pixels, sharding, statistics
+from data_tools import inputs, pixels, sharding, statistics
 from data_tools.conversion import convert_shard
 from data_tools.job import Job
 from data_tools.members import Members
@@ -128,7 +127,7 @@ def test_every_input_is_stored_or_rejected(convert, tmp_path, paint, save, damag
     "astray": "no_class",
   }
   assert all(note.source == f"from {note.id}" for note in result.notes)
-  assert result.listed == len(items)
+  assert result.inputs.images == len(items)
   assert {record.id for record in read(tmp_path, 24)} == {"good", "damaged", "png"}
   assert notes(result, "repair") == {"damaged": "damaged_scan", "png": "from_png"}
   repairs = {record.id: record.repairs for record in read(tmp_path, 24)}
@@ -171,7 +170,7 @@ def test_boxes_join_their_image(convert, tmp_path, paint, save):
     corners = [(box.xmin, box.ymin, box.xmax, box.ymax) for box in found["boxed"]]
     np.testing.assert_allclose(corners, [(0.1, 0.25, 0.5, 1), (0, 0, 0.5, 0.5)], rtol=1e-6)
   assert notes(result, "boxes") == {"spoilt": "box_dtd", "nowhere": "box_without_image"}
-  assert (result.boxed, result.boxes, result.listed) == (1, 2, 3)
+  assert (result.boxed, result.boxes, result.inputs.images) == (1, 2, 3)
 
 
 def test_two_annotations_of_one_image_are_an_error(convert, paint, save):
@@ -199,22 +198,21 @@ def test_what_the_protocol_leaves_out_is_not_read(convert, paint, save):
   files = {"a": save(paint(1, 30, 40)), "b": AssertionError("read")}
   result = convert([item("a"), item("b", left_out=("not_drawn", "31st"))], files)
   assert notes(result, "left_out") == {"b": "not_drawn"}
-  assert result.read_bytes == len(files["a"])
+  assert result.inputs.bytes == len(files["a"])
 
 
-def test_digest_of_inputs_knows_ids_and_bytes_but_no_order(convert, paint, save):
-  files = {name: save(paint(at, 30, 40)) for at, name in enumerate("abc")}
-  items = [item(name) for name in files]
-  swapped = files | {"a": files["b"], "b": files["a"]}
-  digests = [convert(items, files), convert(items[::-1], files), convert(items, swapped)]
-  assert digests[0].read_digest == digests[1].read_digest != digests[2].read_digest
-  by_hand = sum(
-    int.from_bytes(
-      hashlib.sha256(f"{id_}\0".encode() + hashlib.sha256(data).digest()).digest(), "big"
-    )
-    for id_, data in files.items()
-  )
-  assert digests[0].read_digest == by_hand % 2**256
+def test_inputs_are_known_again_by_reading_them(convert, paint, save):
+  files = {
+    "good": save(paint(1, 30, 40)),
+    "bad": b"x",
+    "gone": FileNotFoundError(2, "No such file"),
+  }
+  items = [item(id_) for id_ in files] + [item("astray", refused=("no_class", "why"))]
+  members = [*items, item("left", left_out=("not_drawn", "31st")), Annotation("good", "train", "x")]
+  result = convert(members, files)
+  assert result.inputs == inputs.sum_up(Members(members), Memory(files))
+  back = files | {"gone": files["good"]}
+  assert result.inputs != inputs.sum_up(Members(members), Memory(back))
 
 
 def test_original_bytes_are_kept_where_they_are_sound(convert, tmp_path, paint, save):

@@ -1,4 +1,4 @@
-"""What belongs in a shard: in its order, once, and known by a digest."""
+"""What belongs in a shard: in its order, once, and known by a sum."""
 
 import dataclasses
 
@@ -27,16 +27,20 @@ def test_second_use_of_an_id_is_refused(member):
     Members([member, dataclasses.replace(member, origin="elsewhere")])
 
 
-def test_members_digest_sees_every_change():
+def test_members_digest_sees_every_change_but_of_place():
   base = [item("a"), item("b"), Annotation("a", "train", "a.xml")]
   same = Members(base[::-1]).digest()
   assert Members(base).digest() == same
+  assert Members([dataclasses.replace(item("a"), locator=("here",)), *base[1:]]).digest() == same
+  assert Members(base[:1]).digest() + Members(base[1:]).digest() == same
   changes = [
     [*base, item("c")],
     base[1:],
     base[:2],
     [item("a", 1), *base[1:]],
-    [dataclasses.replace(item("a"), locator=("tar", 1, 2)), *base[1:]],
+    [dataclasses.replace(item("a"), origin="elsewhere"), *base[1:]],
+    [dataclasses.replace(item("a"), labels=(0, 1)), *base[1:]],
+    [dataclasses.replace(item("a"), refused=("no_class", "why")), *base[1:]],
     [*base[:2], Annotation("a", "train", "a.xml", (schema.Box(0, 0, 1, 1, 0),))],
     [*base[:2], Annotation("b", "train", "a.xml")],
   ]

@@ -135,7 +135,7 @@ def test_every_image_is_stored_or_rejected_for_its_own_reason(images):
   stored = [schema.decode(data, "x").id for data in records.iterate(shard, "x")]
   rejected = {note.id: note.what for note in result.notes if note.kind == "image"}
   assert sorted([*stored, *rejected]) == sorted(expected)
-  assert result.listed == len(expected)
+  assert result.inputs.images == len(expected)
   for id_, outcome in expected.items():
     if outcome not in (STORED, OPEN):
       assert rejected.get(id_) == outcome, id_

@@ -1,4 +1,4 @@
-"""A part is taken again only if it was made from the same, and its files are whole."""
+"""A part comes back as it was, and only if its files are whole and it is of this conversion."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ import os
 import pytest
 
 from data_tools import parts
+from data_tools.inputs import InputSum
 from data_tools.statistics import Moments
 from vggtf import errors, manifest
 
@@ -24,9 +25,7 @@ def result():
     class_counts=((0, 2), (3, 1)),
     moments=Moments(2**70, (1, 2, 3), (1, 2, 3, 4, 5, 6)),
     notes=(parts.Note("a", "train", "b", "image", "empty", "0 bytes"),),
-    listed=4,
-    read_bytes=10**12,
-    read_digest=2**255 + 1,
+    inputs=InputSum(4, 10**12, 2**255 + 1),
     contents="0123456789abcdef",
     boxed=1,
     boxes=2,
@@ -36,12 +35,12 @@ def result():
 @pytest.fixture
 def folder(tmp_path, write_files, result) -> str:
   write_files(tmp_path, DATA)
-  parts.save(str(tmp_path), 2, "members", result)
+  parts.save(str(tmp_path), 2, result)
   return str(tmp_path)
 
 
-def load(folder, members="members"):
-  return parts.load(folder, "train", 1, 2, members)
+def load(folder):
+  return parts.load(folder, "train", 1, 2)
 
 
 def test_part_comes_back_as_it_was(folder, result):
@@ -49,12 +48,8 @@ def test_part_comes_back_as_it_was(folder, result):
   assert load(folder) == result
 
 
-def test_other_members_make_it_void(folder):
-  assert load(folder, "others") is None
-
-
 def test_other_shard_has_none(folder):
-  assert parts.load(folder, "train", 0, 2, "members") is None
+  assert parts.load(folder, "train", 0, 2) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"onE", b"ones", None])
@@ -74,6 +69,11 @@ def test_removing_leaves_the_data(folder):
   parts.remove(folder)
   assert sorted(os.listdir(folder)) == ["scale_32", "scale_40"]
   assert not parts.exist(folder)
+
+
+def test_parts_of_who_knows_what_are_void(folder):
+  parts.claim(folder, {"options": {"quality": 95}})  # a kill came when all were being removed
+  assert load(folder) is None
 
 
 def test_conversion_goes_on_with_what_it_was_begun_with(tmp_path):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from data_tools import publication
+from data_tools.inputs import InputSum
 from data_tools.job import Job
 from data_tools.options import Options
 from data_tools.parts import Note, ShardResult
@@ -37,9 +38,7 @@ def result(split, index, counts, notes=(), moments=None, contents=()):
     class_counts=counts,
     moments=moments or Moments(),
     notes=notes,
-    listed=number + len(notes),
-    read_bytes=100 * number,
-    read_digest=(1 << 256) - 1 if index else 3,
+    inputs=InputSum(number + len(notes), 100 * number, (1 << 256) - 1 if index else 3),
     contents="".join(hashlib.sha256(text.encode()).hexdigest()[:16] for text in contents),
     boxed=index,
     boxes=2 * index,

@@ -46,11 +46,13 @@ def test_two_attempts_do_not_meet(tmp_path):
   assert (tmp_path / PATH).read_bytes() == records.frame(b"same")
 
 
-def test_orphans_are_removed(tmp_path):
-  ShardFile(str(tmp_path), PATH).commit()
-  orphan = ShardFile(str(tmp_path), PATH)  # of a worker that died
-  shard_file.remove_orphans(str(tmp_path))
-  assert os.listdir(tmp_path / "scale_32") == ["train-00000-of-00001"]
+@pytest.mark.parametrize("name", ["set", "set.tmp-1"])
+def test_orphans_are_removed(tmp_path, name):
+  folder = tmp_path / name
+  ShardFile(str(folder), PATH).commit()
+  orphan = ShardFile(str(folder), PATH)  # of a worker that died
+  shard_file.remove_orphans(str(folder))
+  assert os.listdir(folder / "scale_32") == ["train-00000-of-00001"]
   orphan.discard()
 
 

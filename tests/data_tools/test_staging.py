@@ -217,6 +217,49 @@ def test_overwriting_starts_over(output):
   assert os.listdir(output) == ["b"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_kill_before_the_last_renaming_leaves_what_a_run_goes_on_with(
+  output, repository, overwrite
+):
+  if overwrite:
+    fill(output, text="old")
+  program = (
+    "import os, sys\nfrom data_tools.staging import stage\nrename = os.rename\n"
+    "def kill(source, target):\n"
+    "  os._exit(137) if source.endswith('.incomplete') else rename(source, target)\n"
+    "with stage(sys.argv[1], 'a', overwrite=len(sys.argv) > 2) as folder:\n"
+    "  open(folder + '/a', 'w').write('new')\n  os.rename = kill\n"
+  )
+  flags = ["overwrite"] if overwrite else []
+  done = subprocess.run([sys.executable, "-c", program, str(output), *flags], cwd=repository)
+  assert done.returncode == 137
+  assert not output.exists()
+  with stage(str(output), "a", overwrite, resume=True, is_valuable=has_a) as folder:
+    assert storage.read_file(os.path.join(folder, "a")) == b"new"
+    assert output.exists() == overwrite  # the old one is back meanwhile
+  assert os.listdir(output) == ["a"]
+  assert (output / "a").read_text() == "new"
+  assert os.listdir(output.parent) == ["out"]
+
+
+def test_half_emptied_folder_is_neither_whole_nor_foreign(output, monkeypatch):
+  break_off(output)
+  left = output.parent / "out.incomplete"
+  for name in "bcd":
+    write(left, f"{name}/file", "more")
+
+  def kill(path):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr("shutil.rmtree", kill)
+    with pytest.raises(KeyboardInterrupt):
+      fill(output, overwrite=True)
+  assert sorted(os.listdir(left)) == ["b", "c", "d", "owner.json"]
+  fill(output)
+  assert os.listdir(output) == ["a"]
+
+
 def test_bucket_is_filled_in_place_and_nothing_in_it_replaced(tmp_path, monkeypatch):
   monkeypatch.setattr(Bucket, "root", tmp_path)
   output = "bucket://data/set"

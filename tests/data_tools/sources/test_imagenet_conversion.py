@@ -1,6 +1,7 @@
 """A small ImageNet through the command that the real one would go through."""
 
 import json
+import re
 
 import pytest
 
@@ -96,6 +97,18 @@ def test_manifest_counts_what_went_in(sets, content, read_manifest):
     assert content_.rejected == {"empty": 1, "truncated": 2}
     assert sum(content_.refused_boxes.values()) == len(synthetic_ilsvrc.REFUSED_BOXES)
     assert [key for key, _ in content_.labels] == list(synthetic_ilsvrc.SYNSETS)
+
+
+def test_other_labels_of_the_same_images_are_other_input(tmp_path, content, capsys):
+  folder = synthetic_ilsvrc.write(tmp_path / "in", synthetic_ilsvrc.lay_out_kaggle(content))
+  assert run(folder, tmp_path / "out", "--no_boxes") == 0
+  assert run(folder, tmp_path / "out", "--no_boxes", "--resume") == 0
+  labels = folder / "LOC_val_solution.csv"
+  swapped = {"n01440764": "n02012849", "n02012849": "n01440764"}
+  labels.write_text(re.sub("|".join(swapped), lambda key: swapped[key[0]], labels.read_text()))
+  given = ("--no_boxes", "--resume")
+  assert run(folder, tmp_path / "out", *given) == errors.UsageError.exit_code
+  assert "is complete, with inputs.validation.digest = " in capsys.readouterr().err
 
 
 def test_name_in_two_classes_publishes_nothing(tmp_path, content, capsys):
