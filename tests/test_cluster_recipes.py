@@ -43,6 +43,16 @@ def manifest(name):
   return yaml.safe_load((FOLDER / name).read_text())
 
 
+def test_the_configurations_that_recipes_name_exist():
+  named = {
+    found
+    for path in (*FOLDER.iterdir(), ROOT / "docs" / "distributed.md")
+    for found in re.findall(r"--gin_file=(\S+)", path.read_text())
+  }
+  assert named
+  assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in FOLDER.glob("*.s*")))
 def test_scripts_are_bash(script, run):
   assert run(["-n", FOLDER / script], {}).stderr == ""

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Trains on a Cloud TPU VM of one host, spot or not, and begins again where it was preempted:
-#   NAME=vgg ZONE=us-central2-b TYPE=v4-8 RUN=/mnt/disks/runs/vgg16 deploy/cluster/tpu_vm.sh \
-#       --gin_file=vgg16.gin --gin_file=with/tpu.gin --gin_file=with/bfloat16.gin --data_dir=DATA
+#   NAME=vgg ZONE=us-central2-b TYPE=v4-8 DISK=vgg-data RUN=/mnt/disks/runs/vgg16 deploy/cluster/tpu_vm.sh \
+#       --gin_file=gin/vgg16.gin --gin_file=gin/with/tpu.gin --gin_file=gin/with/bfloat16.gin --data_dir=DATA
 # DISK, a persistent disk with data and run, is attached at /mnt/disks.
 set -u
 : "${NAME:?}" "${ZONE:?}" "${TYPE:?}" "${RUN:?}" "${DISK:?}"
