@@ -19,6 +19,7 @@ def _no_bindings_left():
     ("vgg.VGGG.width = 0.5", "Did you mean vgg.VGG?"),
     ("MODLE = 3", "nothing that a job builds would read: MODLE. Did you mean MODEL?"),
     ("Plateau.initial", "is not a binding"),
+    ("train.steps=3", "No configurable matching 'train'. Did you mean train.run?"),
     ("import os\nvgg.VGG.width = 1", "is not a binding"),
     ("MODEL = @vgg.VGX", "No configurable matching"),
     ("VGG.classes = 10", "comes from the data's manifest"),

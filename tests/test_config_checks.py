@@ -39,6 +39,11 @@ def refused(tmp_path, text: str) -> list[str]:
     ("vgg.VGG.config = 16", "vgg.VGG.config = 16: expected str"),
     ("SEED = 'x'\nvgg.VGG.seed = %SEED", "SEED = 'x': expected int"),
     ("SCHEDULE = @schedules.Plateau()", "a constructor is expected: write it without ()"),
+    (
+      "from vggtf.predictors import multi_scale\nPREDICTOR = @multi_scale.MultiScale\n"
+      "multi_scale.MultiScale.scales = '256'",
+      "multi_scale.MultiScale.scales = '256': expected",
+    ),
     ("SCHEDULE = 1e-2", "SCHEDULE = 0.01: expected a reference to a Schedule"),
     ("OPTIMIZER = @softmax.Softmax", "it lacks build, apply of a Optimizer"),
     ("MODEL = @sgd.SGD", "it lacks __call__, score_map of a Model"),

@@ -235,7 +235,9 @@ def _parse_param(param: str, modules: Sequence[str]) -> config_files.Key:
     except (NameError, AttributeError):
       raise errors.UsageError(f"--gin_param={param!r}: {_explain(unknown)}") from None
     except ValueError as error:
-      raise errors.UsageError(f"--gin_param={param!r}: {_explain(error)}") from None
+      unpacked = str(error).startswith("not enough values")  # gin, of an unknown name's parts
+      told = _explain(unknown if unpacked else error)
+      raise errors.UsageError(f"--gin_param={param!r}: {told}") from None
   if selector != config_files.MACRO:
     selector = gin.config._REGISTRY.get_match(selector).selector
   return scope, selector, parameter

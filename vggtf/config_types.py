@@ -116,6 +116,8 @@ def _fits(value: object, hint: object) -> bool:
     return True
   if isinstance(value, bool) and {int, float} & _parts(hint) and bool not in _parts(hint):
     return False  # Python takes True for 1
+  if isinstance(value, str) and str not in _parts(hint) and _is_bearable((value,), hint):
+    return False  # Python takes a text for a row of letters
   try:
     if not _is_bearable(value, hint):
       return isinstance(value, list) and _is_bearable(tuple(value), hint)
