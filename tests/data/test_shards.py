@@ -131,6 +131,18 @@ def test_originals_are_read_where_nothing_else_is_as_large(
   assert found.sufficient_scale(wanted) == sufficient
 
 
+@pytest.mark.parametrize(
+  ("scales", "wanted", "warned"),
+  [((256,), 257, True), ((256,), 256, False), ((0, 256), 512, False), ((256, 384), 512, True)],
+)
+def test_pictures_that_must_be_enlarged_are_warned_of(data_set, caplog, scales, wanted, warned):
+  found = shards.Shards(data_set, "train")
+  found.scales = scales
+  found.warn_of_enlarging(wanted)
+  told = [f"of smallest side {wanted} are wanted" in message for message in caplog.messages]
+  assert told == [True] * warned
+
+
 def test_a_missing_file_is_named(damaged):
   (damaged / FILE).unlink()
   refused(damaged, rf"{FILE} is missing, the manifest lists it; restore it or convert again")

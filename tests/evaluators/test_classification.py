@@ -141,7 +141,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 def test_an_unknown_split_is_refused(data_dir):
-  with pytest.raises(errors.UsageError, match="has no split 'test'"):
+  with pytest.raises(errors.UsageError, match=r"has no split 'test'; it has: .*Choose one of"):
     classification.Classification(Eye(), data_dir, PREDICTORS["centre"], split="test")
 
 

@@ -43,6 +43,7 @@ class EvaluationFeed:
     self._records, self._predictor = records, predictor
     self._batch_size, self._side = batch_size, side
     scales = getattr(predictor, "scales", (predictor.scale,))
+    records.warn_of_enlarging(max(scales))
     self._stored = {q: 0 if originals else records.sufficient_scale(q) for q in scales}
     self._read_scales = sorted(set(self._stored.values()))
     for scale in self._read_scales:

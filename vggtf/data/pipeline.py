@@ -82,6 +82,7 @@ class TrainingFeed:
     columns = (*reader.STORED, *tf.nest.flatten(train_view.SPEC), *([boxes_.SPEC] * boxes))
     self._reader = reader.Reader(self._read, columns)
     scales = range(view.scale_min, view.scale_max + 1)
+    records.warn_of_enlarging(view.scale_max)
     self._nearest = {scale: records.nearest_scale(scale) for scale in scales}
     used = sorted(set(self._nearest.values()))
     for scale in used:

@@ -41,7 +41,10 @@ class Shards:
     self.manifest = read_manifest(data_dir)
     if split not in self.manifest.splits:
       known = ", ".join(sorted(self.manifest.splits))
-      raise errors.UsageError(f"{data_dir} has no split {split!r}; it has: {known}")
+      raise errors.UsageError(
+        f"{data_dir} has no split {split!r}; it has: {known}. Choose one of these, such as "
+        "--gin_param=\"Classification.split = 'test'\", or convert with --validation_fraction"
+      )
     self.split = split
     self.count = self.manifest.splits[split]
     self.scales = self.manifest.scales
@@ -76,6 +79,19 @@ class Shards:
     if not enough and 0 in self.scales:
       return 0
     return min(enough, default=max(self.scales))
+
+  def warn_of_enlarging(self, scale: int) -> None:
+    """Warns where every stored picture is smaller than is wanted, and will be enlarged."""
+    largest = max(self.scales)
+    if 0 not in self.scales and scale > largest:
+      _log.warning(
+        "pictures of smallest side %d are wanted, %s holds %d at most: they are enlarged, which "
+        "shows no more; convert with --scales=%d among others",
+        scale,
+        self._data_dir,
+        largest,
+        scale,
+      )
 
   def preload(self, scales: Iterable[int]) -> None:
     """Has the system read all files of some scales into its page cache; remote ones are there.
