@@ -263,20 +263,20 @@ def test_folders_that_are_none_of_ours_are_left_alone(three):
       {},
       {"config": "B"},
       "it lacks model/layers/conv1_2/biases, model/layers/conv1_2/weights, "
-      "model/layers/conv2_2/biases, model/layers/conv2_2/weights$",
+      "model/layers/conv2_2/biases, model/layers/conv2_2/weights;",
     ),
-    ({}, {"norm": "batch"}, "it lacks model/norms/conv1_1/moving_mean, .* and 28 more$"),
+    ({}, {"norm": "batch"}, "it lacks model/norms/conv1_1/moving_mean, .* and 28 more;"),
     (
       {},
       {"width": 1 / 32},
       r"other shapes: model/layers/conv1_1/biases \(4,\) for \(2,\), model/layers/conv1_1/weights "
-      r"\(3, 3, 3, 4\) for \(3, 3, 3, 2\), .* and 17 more$",
+      r"\(3, 3, 3, 4\) for \(3, 3, 3, 2\), .* and 17 more;",
     ),
     (
       {"config": "B"},
       {},
       "it has besides model/layers/conv1_2/biases, model/layers/conv1_2/weights, "
-      "model/layers/conv2_2/biases, model/layers/conv2_2/weights$",
+      "model/layers/conv2_2/biases, model/layers/conv2_2/weights;",
     ),
   ],
   ids=["more layers", "a norm", "narrower", "fewer layers"],

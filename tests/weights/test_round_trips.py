@@ -6,6 +6,7 @@ import pathlib
 import zipfile
 
 import h5py
+import numpy as np
 import pytest
 
 from tests.weights import nets
@@ -197,3 +198,11 @@ def test_unknown_files_are_told_apart(tmp_path):
       weights.read(tmp_path / name)
   with pytest.raises(errors.UsageError, match="no weights at"):
     weights.read(tmp_path / "nowhere.h5")
+
+
+def test_an_archive_that_is_cut_short_is_damaged(tmp_path):
+  path = tmp_path / "cut.npz"
+  np.savez(path, weights=np.zeros(1000))
+  path.write_bytes(path.read_bytes()[:-100])
+  with pytest.raises(errors.IntegrityError, match="is damaged or cut short: it begins as a zip"):
+    weights.read(path)

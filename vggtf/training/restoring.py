@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vggtf import errors
 
+_SHAPES = "other shapes:"
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how tf.train.Checkpoint ends a variable's name
 
 
@@ -22,21 +23,36 @@ def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None
   Raises:
     IntegrityError: the checkpoint is of another net or optimizer.
   """
+  differences = _differences(state, prefix, whole)
+  if _SHAPES in differences:  # TensorFlow would stop amid it
+    raise _other(prefix, differences)
+  status = state.read(prefix)
   try:
-    status = state.read(prefix)
     if whole:
       status.assert_consumed()
     else:
       status.assert_existing_objects_matched().expect_partial()
-  except (AssertionError, ValueError) as error:
-    reason = _difference(state, prefix, whole) or " ".join(str(error).split())[:400]
-    raise errors.IntegrityError(
-      f"{prefix} is of another configuration than this run's: {reason}"
-    ) from error
+  except AssertionError as error:
+    status.expect_partial()  # or TensorFlow tells of each variable when this is gone
+    raise _other(prefix, differences or {"": [" ".join(str(error).split())[:400]]}) from error
 
 
-def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
-  """Returns which variables a checkpoint lacks, has besides (if `whole`) or has in other shapes."""
+def _other(prefix: str, differences: dict[str, list[str]]) -> errors.IntegrityError:
+  told = "; ".join(
+    f"{kind} {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    for kind, names in differences.items()
+  )
+  return errors.IntegrityError(
+    f"{prefix} is of another configuration than this run's: {told}; give the configuration that it "
+    "was trained with, or none with its --workdir, where it is kept"
+  )
+
+
+def _differences(state: tf.train.Checkpoint, prefix: str, whole: bool) -> dict[str, list[str]]:
+  """Returns which variables a checkpoint lacks, has besides (if `whole`) or has in other shapes.
+
+  What differs is the key, names are the value. Slots of Keras's optimizers count as besides.
+  """
   found = {
     name.removesuffix(_VARIABLE): tuple(shape)
     for name, shape in tf.train.list_variables(prefix)
@@ -51,13 +67,9 @@ def _difference(state: tf.train.Checkpoint, prefix: str, whole: bool) -> str:
   kinds = {
     "it lacks": sorted(ours.keys() - found.keys()),
     "it has besides": sorted(found.keys() - ours.keys()) if whole else [],
-    "other shapes:": shapes,
+    _SHAPES: shapes,
   }
-  return "; ".join(
-    f"{kind} {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    for kind, names in kinds.items()
-    if names
-  )
+  return {kind: names for kind, names in kinds.items() if names}
 
 
 def digest(prefix: str) -> str:

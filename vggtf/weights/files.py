@@ -206,6 +206,7 @@ def _recognize(path: Path) -> _Format:
 
   Raises:
     UsageError: there is no file, or it is of no format that can be read.
+    IntegrityError: it is cut short.
   """
   if slim_file.prefix(path):
     return _SLIM
@@ -225,6 +226,11 @@ def _recognize(path: Path) -> _Format:
         return _KERAS
       if names and all(name.endswith(".npy") for name in names):
         return _NPZ
+  elif head.startswith(b"PK\x03\x04"):
+    raise errors.IntegrityError(
+      f"{path} is damaged or cut short: it begins as a zip archive (.npz, .pth, .keras) and does "
+      "not end as one; fetch it again"
+    )
   elif head.startswith(keras_file.HDF5):
     return _KERAS
   elif head.startswith(torch_file.LEGACY):
