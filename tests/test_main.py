@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from tests import commands, samples
+from vggtf.training import traced_layers
 
 
 def vggtf(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
@@ -33,6 +35,11 @@ def test_help_exits_0():
     (["--job=summary"], "--job=summary needs --workdir"),
     (["--job=summary", "--workdir=nowhere"], "holds no run"),
     (["--job=summary", "--workdir=gs://bucket/run"], "must be local"),
+    (["--job=evaluate", "--workdir=nowhere", "--gin_file=gin/eval/dense.gin"], "holds no run"),
+    (
+      ["--job=describe", "--gin_file=gin/vgg16.gin", "--gin_param=describe.run.classes=0"],
+      "least 1",
+    ),
     (
       ["--workdir=w", "--data_dir=nowhere", "--gin_file=gin/vgg16.gin"],
       "make one with python -m data_tools.convert",
@@ -192,3 +199,13 @@ def test_a_binding_has_four_spellings(tmp_path, spelling):
   stdout, _ = commands.call("--job=describe", "--gin_file=gin/vgg11.gin", width, cwd=tmp_path)
   assert "parameters" in stdout
   assert "132,863,336" not in stdout
+
+
+def test_memory_that_runs_out_in_any_job_is_a_fault_of_the_machine(monkeypatch):
+  def exhausted(*_):
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
+
+  monkeypatch.setattr(traced_layers, "trace", exhausted)
+  _, stderr = commands.call("--job=describe", "--gin_file=gin/quickstart.gin", code=5)
+  assert stderr.startswith("vggtf: ERROR 5: out of memory (OOM when allocating tensor); ask for")
+  assert len(stderr.splitlines()) == 1

@@ -69,6 +69,9 @@ _RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
+_BEGINS = ("train", "launch", "predict")  # jobs whose --workdir need not hold a run yet
+
+
 def cli() -> int:
   """Runs the command line in sys.argv; returns the exit code (vggtf/errors.py)."""
   try:
@@ -91,6 +94,8 @@ def main() -> int | None:
   run = _job(_JOB.value)
   read_configuration = functools.cache(functools.partial(_read_configuration, run.__module__))
   arguments = _arguments(run, positional, read_configuration)
+  if "workdir" in arguments and _JOB.value not in _BEGINS:
+    workdir.Workdir(_WORKDIR.value).read_facts()  # raises where it is no run's folder
   if "command_line" in arguments:  # it starts other commands, which read the configuration
     return run(**arguments)
   if _GIN_FILE.value or _GIN_PARAM.value or config.unbound(run, list(arguments)):
@@ -100,7 +105,16 @@ def main() -> int | None:
       f"--job={_JOB.value} needs {', '.join(missing)}: give a configuration, such as "
       "--gin_file=gin/vgg16.gin"
     )
-  return config.configured(run)(**arguments)
+  try:
+    return config.configured(run)(**arguments)
+  except Exception as error:
+    tensorflow = sys.modules.get("tensorflow")
+    if not tensorflow or not isinstance(error, tensorflow.errors.ResourceExhaustedError):
+      raise
+    raise errors.EnvironmentFault(
+      f"out of memory ({error.message.splitlines()[0]}); ask for smaller or fewer pictures at a "
+      "time, or take a machine with more"
+    ) from error
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -1,7 +1,10 @@
 import functools
 
+import pytest
+
 from tests import samples
 from tests.jobs import runs
+from vggtf import errors
 from vggtf.jobs import describe
 from vggtf.models import vgg
 
@@ -23,3 +26,9 @@ def test_a_run_tells_its_classes(tmp_path, capsys):
   runs.run(tmp_path / "run", data, steps=0)
   describe.run(runs.MODEL, workdir=str(tmp_path / "run"))
   assert "VGG, 4 classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classes", [0, -2])
+def test_a_net_of_no_classes_is_refused(classes):
+  with pytest.raises(errors.UsageError, match=rf"classes = {classes}: expected at least 1"):
+    describe.run(NET, classes=classes)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import rich.console
 
-from vggtf import contracts
+from vggtf import contracts, errors
 from vggtf import workdir as workdirs
 from vggtf.reports import layer_table
 from vggtf.training import traced_layers
@@ -26,10 +26,15 @@ def run(
     workdir: a run's folder, whose classes and mean RGB are used then.
     classes: how many, without a run; ImageNet's by default.
     mean_rgb: levels of 0..255, without a run; ImageNet's by default.
+
+  Raises:
+    UsageError: no class, or no such run.
   """
   if workdir is not None:
     facts = workdirs.Workdir(workdir).read_facts()
     classes, mean_rgb = len(facts.labels), facts.mean_rgb
+  if classes < 1:
+    raise errors.UsageError(f"describe.run.classes = {classes}: expected at least 1")
   net = model(classes=classes, mean_rgb=mean_rgb)
   trace = traced_layers.trace(net)
   title = f"{type(net).__name__}, {classes} classes, images of {net.input_size}x{net.input_size}"
