@@ -3,7 +3,10 @@
 import contextlib
 import io
 import logging
+import os
 import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from data_tools import beam_log, flags, storage, terminal
@@ -25,6 +28,10 @@ with beam_log.silence():  # Beam warns of the absence of packages that only Goog
 LOCAL_RUNNER = "FnApiRunner"
 _DIRECT_NAMES = ("direct", "directrunner", "switchingdirectrunner")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_JARS = ("flink_job_server_jar", "spark_job_server_jar")
+_NO_JAR = re.compile(r"^Unable to fetch remote job server jar at (\S+): ")  # Beam's words
+_ADDRESS = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+)")
+_PAUSES = (1, 2, 3, 0)  # seconds after each try to reach a job service
 _INTERRUPTED = re.compile(r"^KeyboardInterrupt\b", re.MULTILINE)
 # The last line of a traceback, and its message, which for an OSError begins with its number.
 _ENDED = re.compile(r"^[\w.: ]*(?:Error|Exception): (.*?)(?: \[while running .*)?$", re.MULTILINE)
@@ -70,6 +77,11 @@ def parse_options(arguments: Sequence[str], own_flags: Iterable[str]) -> Pipelin
     raise errors.UsageError(
       f"--direct_num_workers: got {workers}, expected 1 or more, or 0 for one on each core"
     )
+  for name in _JARS:
+    if (jar := known[name]) and "://" not in jar and not os.path.isfile(jar):
+      raise errors.UsageError(
+        f"--{name}={jar}: there is no such file; fetch it first, see docs/runners.md"
+      )
   standard = options.view_as(StandardOptions)
   if standard.runner is None or standard.runner.lower() in _DIRECT_NAMES:
     given = f"--runner={standard.runner}" if standard.runner else "no --runner"
@@ -108,7 +120,7 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
 
   Raises:
     UsageError: the runner is unknown or misses an option.
-    EnvironmentFault: the runner's packages are not installed.
+    EnvironmentFault: the runner's packages are not installed, or its job service is missing.
     VggtfError: what a worker raised, with its own type and message.
     KeyboardInterrupt: Ctrl-C, wherever it arrived.
   """
@@ -119,6 +131,8 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]):
     raise errors.UsageError(f"Beam refuses the options: {' '.join(str(error).split())}") from None
   except ImportError as error:
     raise errors.EnvironmentFault(f"Beam misses a package for this runner: {error}") from None
+  if not local:
+    _await_job_service(options.view_as(PortableOptions).job_endpoint or "")
   held = beam_log.HeldErrors()
   beam_log.print_nothing()
   with held.hold() if _is_final(options) else contextlib.nullcontext():
@@ -146,6 +160,11 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
     return KeyboardInterrupt()
   if "Channel closed prematurely" in str(error):  # FnApiRunner's words for a worker that is gone
     return errors.EnvironmentFault(worker_processes.DIED)
+  if no_jar := _NO_JAR.search(str(error)):
+    return errors.EnvironmentFault(
+      f"Beam cannot fetch its job server {no_jar[1]}; fetch it where there is a network, and name it "
+      f"with {' or '.join(f'--{name}' for name in _JARS)}"
+    )
   if isinstance(error, errors.VggtfError):
     kind, message = type(error), re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
   else:
@@ -163,6 +182,29 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
 def _is_dataflow(options: PipelineOptions) -> bool:
   name = options.view_as(StandardOptions).runner
   return name.lower().removesuffix("runner") == "dataflow"
+
+
+def _await_job_service(endpoint: str):
+  """Waits up to ten seconds for it to answer; Beam would wait for five minutes.
+
+  What is no host with a port is left to Beam: "embed", or another of gRPC's schemes.
+
+  Raises:
+    EnvironmentFault: nobody answers.
+  """
+  if not (address := _ADDRESS.fullmatch(endpoint)):
+    return
+  for pause in _PAUSES:
+    try:
+      socket.create_connection((address[1].strip("[]"), int(address[2])), timeout=1).close()
+      return
+    except (OSError, OverflowError) as error:  # OverflowError: no such port
+      reason = error
+    time.sleep(pause)
+  raise errors.EnvironmentFault(
+    f"no job service answers at --job_endpoint={endpoint} ({reason}): start one there, or one "
+    "within this process with --job_endpoint=embed"
+  )
 
 
 def _is_final(options: PipelineOptions) -> bool:

@@ -45,6 +45,7 @@ def stage(
     UsageError: `output` holds something and `overwrite` is false, or is no folder, or another
       process is filling it now, or a broken-off run has left something valuable and neither
       `resume` nor `overwrite` is asked for.
+    EnvironmentFault: the folder cannot be made.
     OSError: the disk's refusal.
   """
   output = os.path.realpath(output)  # a link cannot be renamed over
@@ -53,12 +54,18 @@ def stage(
     os.rename(replaced, output)  # killed between the two renames below
   _check_free(output, sign, overwrite)
   try:
-    os.makedirs(os.path.dirname(output), exist_ok=True)
-  except (FileExistsError, NotADirectoryError) as error:
-    raise errors.UsageError(
-      f"--output={output} lies below the file {error.filename}; expected a folder to be there"
-    ) from None
-  lock = _claim(incomplete, output)
+    try:
+      os.makedirs(os.path.dirname(output), exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+      raise errors.UsageError(
+        f"--output={output} lies below the file {error.filename}; expected a folder to be there"
+      ) from None
+    lock = _claim(incomplete, output)
+  except OSError as error:
+    raise errors.EnvironmentFault(
+      f"--output={output} cannot be made ({error.strerror}); give permission or make room there, or "
+      "choose another folder"
+    ) from error
   try:
     if is_valuable(incomplete) and not (resume or overwrite):
       raise errors.UsageError(

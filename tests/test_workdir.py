@@ -157,6 +157,16 @@ def test_a_failed_write_keeps_what_was_there_and_leaves_nothing(tmp_path, monkey
   assert os.listdir(tmp_path) == ["config.gin"]
 
 
+def test_a_path_that_cannot_be_a_file_s_is_refused(tmp_path):
+  (tmp_path / "file").touch()
+  for name in ("file/a", "file/a/b"):
+    with pytest.raises(errors.UsageError, match=f"{name} lies below a file; expected a folder"):
+      workdir.write_text(tmp_path / name, "text")
+  with pytest.raises(errors.UsageError, match="is a folder; expected a file"):
+    workdir.write_text(tmp_path, "text")
+  assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_text_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
   calls = []
   for name in ("fsync", "replace"):
@@ -243,3 +253,5 @@ def test_a_file_is_no_run(run):
       workdir.Workdir(str(path)).claimed(),
     ):
       pass
+    with pytest.raises(errors.UsageError, match="is a file or lies below one"):
+      workdir.Workdir(str(path)).read_facts()

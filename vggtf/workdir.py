@@ -94,9 +94,7 @@ class Workdir:
         file.flush()
         claim = os.dup(file.fileno())
     except (FileExistsError, NotADirectoryError):
-      raise errors.UsageError(
-        f"--workdir={self.path} is a file or lies below one; expected a folder, new or a run's"
-      ) from None
+      raise self._no_folder() from None
     except OSError as error:
       raise errors.EnvironmentFault(
         f"--workdir={self.path} cannot be written to ({error.strerror}); give permission or make "
@@ -208,6 +206,8 @@ class Workdir:
       raise errors.UsageError(
         f"--workdir={self.path} holds no run ({self.facts.name} is missing); train one there first"
       ) from None
+    except NotADirectoryError:
+      raise self._no_folder() from None
     except ValueError:
       raise self._damaged() from None
     if not isinstance(content, dict):
@@ -222,6 +222,11 @@ class Workdir:
 
   def _write_run(self, content: dict) -> None:
     write_text(self.facts, json.dumps(content, indent=1) + "\n")
+
+  def _no_folder(self) -> errors.UsageError:
+    return errors.UsageError(
+      f"--workdir={self.path} is a file or lies below one; expected a folder, new or a run's"
+    )
 
   def _damaged(self) -> errors.IntegrityError:
     return errors.IntegrityError(
@@ -243,8 +248,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-  """Writes a whole file or nothing: aside, to the disk, then renamed."""
-  path.parent.mkdir(parents=True, exist_ok=True)
+  """Writes a whole file or nothing: aside, to the disk, then renamed.
+
+  Raises:
+    UsageError: the path cannot be a file's.
+    OSError: the disk's refusal.
+  """
+  if path.is_dir():
+    raise errors.UsageError(f"{path} is a folder; expected a file, new or to be replaced")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except (FileExistsError, NotADirectoryError):
+    raise errors.UsageError(f"{path} lies below a file; expected a folder, new or there") from None
   aside = path.with_name(f".{path.name}.{os.getpid()}")
   try:
     with open(aside, "wb") as file:

@@ -2,10 +2,13 @@
 
 import os
 import re
+import socket
+from urllib.error import URLError
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.utils import subprocess_server
 
 from data_tools import runner
 from vggtf import errors
@@ -52,6 +55,34 @@ def test_options_that_beam_would_ignore_are_refused(given, said, capsys):
 def test_unknown_runner_is_a_usage_error():
   with pytest.raises(errors.UsageError, match=r"Valid values are .*FnApiRunner"):
     runner.run(runner.parse_options(["--runner=Nope"], ()), lambda pipeline: None)
+
+
+@pytest.mark.parametrize("name", ["flink", "spark"])
+def test_job_server_that_was_not_fetched_is_named(name):
+  flag = f"--{name}_job_server_jar"
+  with pytest.raises(errors.UsageError, match=rf"^{flag}=missing\.jar: .* fetch it first"):
+    runner.parse_options([f"{flag}=missing.jar"], ())
+  runner.parse_options([f"{flag}={__file__}"], ())
+  runner.parse_options([f"{flag}=https://host/missing.jar"], ())
+
+
+def test_job_server_that_cannot_be_fetched_is_named(monkeypatch):
+  def fail(*_):
+    raise URLError("no network")
+
+  monkeypatch.setattr(subprocess_server.JavaJarServer, "_download_jar_to_cache", fail)
+  options = runner.parse_options(["--runner=SparkRunner"], ())
+  with pytest.raises(errors.EnvironmentFault, match=r"fetch its job server https://.*/beam-runn"):
+    runner.run(options, lambda pipeline: pipeline | beam.Create([1]))
+
+
+def test_job_service_that_does_not_answer_is_named(monkeypatch):
+  monkeypatch.setattr(runner, "_PAUSES", (0, 0))
+  with socket.create_server(("localhost", 0)) as server:  # its port is free once it is closed
+    port = server.getsockname()[1]
+  given = ["--runner=PortableRunner", f"--job_endpoint=localhost:{port}"]
+  with pytest.raises(errors.EnvironmentFault, match=rf"no job service .*localhost:{port} .* start"):
+    runner.run(runner.parse_options(given, ()), lambda pipeline: None)
 
 
 def refuse(element):

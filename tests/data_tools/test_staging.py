@@ -95,6 +95,20 @@ def test_file_above_is_refused(tmp_path):
       fill(output)
 
 
+def test_folder_that_cannot_be_made_is_a_fault_of_the_machine(output, monkeypatch):
+  make = os.mkdir
+
+  def refuse(path, *mode):
+    if str(path).endswith(".incomplete"):
+      raise PermissionError(13, "Permission denied", path)
+    make(path, *mode)
+
+  monkeypatch.setattr(os, "mkdir", refuse)
+  expected = rf"^--output={output} cannot be made \(Permission denied\); give permission"
+  with pytest.raises(errors.EnvironmentFault, match=expected):
+    fill(output)
+
+
 def test_overwriting_replaces_at_the_end(output):
   fill(output, text="old")
   with stage(str(output), "a", True) as folder:

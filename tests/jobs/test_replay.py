@@ -142,6 +142,12 @@ def test_what_cannot_be_repeated_is_refused(run, data_dir, tmp_path):
   assert not (tmp_path / "again").exists()
 
 
+def test_a_file_is_no_target(run):
+  (run.path.parent / "again").touch()
+  with pytest.raises(errors.UsageError, match="again is a file or lies below one; expected a fold"):
+    repeat(run, run.checkpoints)
+
+
 def test_another_run_is_not_written_over(run):
   (run.path.parent / "again").mkdir()
   (run.path.parent / "again" / "config.gin").write_text("a = 2\n")

@@ -250,3 +250,9 @@ def test_it_needs_a_run_and_a_file_to_write(evaluated, tmp_path):
     write(str(tmp_path))
   with pytest.raises(errors.UsageError, match="is a folder; expected a file"):
     write(str(evaluated.path), output=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["photos", "mistakes"])
+def test_less_than_nothing_cannot_be_shown(tmp_path, name):
+  with pytest.raises(errors.UsageError, match=rf"report\.run\.{name} = -1: expected 0 or more"):
+    write(str(tmp_path), **{name: -1})

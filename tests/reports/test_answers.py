@@ -86,5 +86,6 @@ def test_a_damaged_file_is_refused(tmp_path):
   path.write_bytes(path.read_bytes()[:-100])
   with pytest.raises(errors.IntegrityError, match="is damaged; evaluate again"):
     answers.load(path)
-  with pytest.raises(errors.UsageError, match="there is no file"):
-    answers.load(tmp_path / "answers.npz")
+  for other in (tmp_path / "answers.npz", tmp_path, path / "below"):
+    with pytest.raises(errors.UsageError, match="there is no file"):
+      answers.load(other)

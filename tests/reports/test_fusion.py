@@ -11,6 +11,14 @@ from vggtf.reports import answers, fusion
 FILES = ("a.npz", "b.npz", "c.npz")
 
 
+@pytest.fixture
+def run(tmp_path):
+  """Returns the folder of a run without measurements, which is `tmp_path`."""
+  run = workdir.Workdir(str(tmp_path))
+  run.write_facts(workdir.RunFacts(("a",), (1.0, 2.0, 3.0), "data", "0", {}, {}))
+  return run
+
+
 def test_the_mean_is_numpys():
   kept = [made.make(seed) for seed in range(3)]
   fused = fusion.fuse(kept, FILES)
@@ -115,37 +123,45 @@ def test_agreement_is_told():
   )
 
 
-def test_answers_of_one_protocol_are_compared_alone(tmp_path, capsys):
+def test_answers_of_one_protocol_are_compared_alone(run, tmp_path, capsys):
   kept = [made.make(seed, nets=[made.net()], protocol=f"from {seed}") for seed in range(2)]
   for one in kept:
     answers.save(tmp_path, one)
   paths = [tmp_path / answers.FOLDER / one.line["details"] / answers.NAME for one in kept]
   fuse.run(str(tmp_path), [str(path) for path in paths])
-  assert workdir.Workdir(str(tmp_path)).read_results() == []
+  assert run.read_results() == []
   assert "1 and 2: the same first class" in capsys.readouterr().out
 
 
-def test_the_job_keeps_no_mean_that_weighs_a_net_twice(tmp_path):
+def test_the_job_keeps_no_mean_that_weighs_a_net_twice(run, tmp_path):
   kept = [made.make(seed) for seed in range(2)]
   for one in kept:
     answers.save(tmp_path, one)
   d, e = (str(tmp_path / answers.FOLDER / one.line["details"] / answers.NAME) for one in kept)
   fuse.run(str(tmp_path), [d, e])
-  run = workdir.Workdir(str(tmp_path))
   before = run.read_results(), sorted((tmp_path / answers.FOLDER).iterdir())
   with pytest.raises(errors.UsageError, match="leave one of the two out"):
     fuse.run(str(tmp_path), [d, d, d, e])
   assert (run.read_results(), sorted((tmp_path / answers.FOLDER).iterdir())) == before
 
 
-def test_the_job_prints_and_keeps_the_mean(tmp_path, capsys):
+def test_the_job_needs_a_run_and_files(run, tmp_path):
+  nowhere = tmp_path / "nowhere"
+  with pytest.raises(errors.UsageError, match="nowhere holds no run"):
+    fuse.run(str(nowhere), [])
+  assert not nowhere.exists()
+  with pytest.raises(errors.UsageError, match="there is no file"):
+    fuse.run(str(tmp_path), [str(tmp_path)])
+
+
+def test_the_job_prints_and_keeps_the_mean(run, tmp_path, capsys):
   kept = [made.make(seed) for seed in range(2)]
   for one in kept:
     answers.save(tmp_path, one)
   places = [tmp_path / answers.FOLDER / one.line["details"] / answers.NAME for one in kept]
   fuse.run(str(tmp_path), [str(path) for path in places])
   fused = fusion.fuse(kept, FILES[:2])
-  lines = workdir.Workdir(str(tmp_path)).read_results()
+  lines = run.read_results()
   assert [line["metric"] for line in lines] == ["top1_error", "top5_error"]
   assert lines[0]["value"] == fusion.means(fused)["top1_error"].value
   assert lines[0]["nets"] == fused.line["nets"]

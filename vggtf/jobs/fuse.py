@@ -19,10 +19,11 @@ def run(workdir: str, files: list[str]) -> None:
     files: answers.npz of evaluations with `evaluate.run.posteriors = True`, of one split each.
 
   Raises:
-    UsageError: see `fusion.fuse`; nothing is kept then.
+    UsageError: the folder holds no run, or see `fusion.fuse`; nothing is kept then.
     IntegrityError: the same.
   """
   folder = workdirs.Workdir(workdir)
+  folder.read_facts()  # it is a run
   kept = [answers.load(Path(file)) for file in files]
   fused = fusion.fuse(kept, files)
   rows = [

@@ -55,6 +55,8 @@ def run(
   folder, copy = workdirs.Workdir(workdir), workdirs.Workdir(target)
   if folder.path.resolve() == copy.path.resolve():
     raise errors.UsageError(f"--target={target} is the run itself; expected another folder")
+  if any(path.is_file() for path in (copy.path, *copy.path.parents)):
+    raise errors.UsageError(f"--target={target} is a file or lies below one; expected a folder")
   facts, described = folder.read_facts(), folder.read_description()
   step = _check_repeatable(folder, described)
   data_dir = data_dir or facts.data_dir

@@ -54,11 +54,14 @@ def run(
     mistakes: with pictures, at most.
 
   Raises:
-    UsageError: the folder holds no run, or the output is a folder.
+    UsageError: the folder holds no run, the output is a folder, or a number is below 0.
     IntegrityError: run.json is damaged.
     EnvironmentFault: the extra is missing, or the page cannot be written.
   """
   page.check_installed()
+  for name, count in (("photos", photos), ("mistakes", mistakes)):
+    if count < 0:
+      raise errors.UsageError(f"report.run.{name} = {count}: expected 0 or more")
   folder = workdirs.Workdir(workdir)
   facts = folder.read_facts()
   target = Path(output) if output else folder.report

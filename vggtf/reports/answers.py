@@ -73,7 +73,7 @@ def load(path: Path) -> Kept:
       about = json.loads(str(file["about"]))
       arrays = {name: file[name] for name in contracts.Answers._fields if name in file}
     return Kept(contracts.Answers(**arrays), tuple(about["labels"]), about["line"])
-  except FileNotFoundError:
+  except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
     raise errors.UsageError(f"there is no file {path}; --job=evaluate writes it") from None
   except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
     raise errors.IntegrityError(f"{path} is damaged; evaluate again") from None
