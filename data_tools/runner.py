@@ -29,7 +29,7 @@ LOCAL_RUNNER = "FnApiRunner"
 _DIRECT_NAMES = ("direct", "directrunner", "switchingdirectrunner")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _JARS = ("flink_job_server_jar", "spark_job_server_jar")
-_NO_JAR = re.compile(r"^Unable to fetch remote job server jar at (\S+): ")  # Beam's words
+_NOT_FETCHED = re.compile(r"^Unable to fetch remote .*? at (\S+): ")  # Beam's words
 _ADDRESS = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+)")
 _PAUSES = (1, 2, 3, 0)  # seconds after each try to reach a job service
 _INTERRUPTED = re.compile(r"^KeyboardInterrupt\b", re.MULTILINE)
@@ -160,10 +160,14 @@ def recover(error: Exception) -> errors.VggtfError | KeyboardInterrupt | None:
     return KeyboardInterrupt()
   if "Channel closed prematurely" in str(error):  # FnApiRunner's words for a worker that is gone
     return errors.EnvironmentFault(worker_processes.DIED)
-  if no_jar := _NO_JAR.search(str(error)):
+  if missing := _NOT_FETCHED.search(str(error)):
     return errors.EnvironmentFault(
-      f"Beam cannot fetch its job server {no_jar[1]}; fetch it where there is a network, and name it "
-      f"with {' or '.join(f'--{name}' for name in _JARS)}"
+      f"Beam cannot fetch its job server {missing[1]}; fetch it where there is a network, and name "
+      "it with --flink_job_server_jar, --spark_job_server_jar or --prism_location"
+    )
+  if isinstance(error, NotImplementedError) and "--job_endpoint" in str(error):
+    return errors.UsageError(
+      "--job_endpoint is missing: expected a job service's HOST:PORT, or embed"
     )
   if isinstance(error, errors.VggtfError):
     kind, message = type(error), re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)

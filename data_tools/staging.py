@@ -63,8 +63,8 @@ def stage(
     lock = _claim(incomplete, output)
   except OSError as error:
     raise errors.EnvironmentFault(
-      f"--output={output} cannot be made ({error.strerror}); give permission or make room there, or "
-      "choose another folder"
+      f"--output={output} cannot be made ({error.strerror}); give permission or make room there, "
+      "or choose another folder"
     ) from error
   try:
     if is_valuable(incomplete) and not (resume or overwrite):

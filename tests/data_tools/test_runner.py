@@ -66,13 +66,15 @@ def test_job_server_that_was_not_fetched_is_named(name):
   runner.parse_options([f"{flag}=https://host/missing.jar"], ())
 
 
-def test_job_server_that_cannot_be_fetched_is_named(monkeypatch):
+def test_job_server_that_cannot_be_fetched_is_named(tmp_path, monkeypatch):
   def fail(*_):
     raise URLError("no network")
 
   monkeypatch.setattr(subprocess_server.JavaJarServer, "_download_jar_to_cache", fail)
-  options = runner.parse_options(["--runner=SparkRunner"], ())
-  with pytest.raises(errors.EnvironmentFault, match=r"fetch its job server https://.*/beam-runn"):
+  options = runner.parse_options(["--runner=SparkRunner", f"--jar_cache_dir={tmp_path}"], ())
+  with pytest.raises(
+    errors.EnvironmentFault, match=r"job server https://repo\.maven\S*\.jar; fetch it"
+  ):
     runner.run(options, lambda pipeline: pipeline | beam.Create([1]))
 
 
@@ -83,6 +85,12 @@ def test_job_service_that_does_not_answer_is_named(monkeypatch):
   given = ["--runner=PortableRunner", f"--job_endpoint=localhost:{port}"]
   with pytest.raises(errors.EnvironmentFault, match=rf"no job service .*localhost:{port} .* start"):
     runner.run(runner.parse_options(given, ()), lambda pipeline: None)
+
+
+def test_portable_runner_needs_an_endpoint():
+  options = runner.parse_options(["--runner=PortableRunner"], ())
+  with pytest.raises(errors.UsageError, match=r"^--job_endpoint is missing: .* or embed$"):
+    runner.run(options, lambda pipeline: pipeline | beam.Create([1]))
 
 
 def refuse(element):
@@ -154,8 +162,11 @@ def test_dry_run_is_dataflows_alone():
   assert not runner.is_dry_run(runner.parse_options(["--dry_run=True"], ()))
 
 
-def test_every_flag_of_the_documentation_exists(repository):
+def test_every_flag_of_the_documentation_exists(repository, tmp_path, monkeypatch):
   text = (repository / "docs" / "runners.md").read_text()
+  monkeypatch.chdir(tmp_path)
+  for jar in re.findall(r"_jar=(\S+)", text):
+    (tmp_path / jar).touch()
   commands = re.findall(r"data_tools\.convert (.+)", text.replace("\\\n", " "))
   assert len(commands) == 7
   for command in commands:
