@@ -90,3 +90,16 @@ def test_groups_inside_of_themselves_have_an_end(tmp_path):
     file["block1_conv1/again"] = file["/"]
     file["fc1/again"] = file["block1_conv1"]
   nets.assert_equal(weights.read(tmp_path / "net.h5"), content)
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["by its name", "by another link"])
+def test_an_array_that_is_named_again_is_refused(tmp_path, linked):
+  """A file of 4 MB would take gigabytes."""
+  weights.write(tmp_path / "net.h5", nets.small("D"))
+  with h5py.File(tmp_path / "net.h5", "a") as file:
+    names = list(file.attrs["layer_names"])
+    if linked:
+      file["again"] = file["block1_conv1"]
+    file.attrs["layer_names"] = [*names, "again" if linked else names[0]]
+  with pytest.raises(errors.IntegrityError, match="is named twice"):
+    weights.read(tmp_path / "net.h5")

@@ -6,10 +6,11 @@ predictions. No code inside of them is run: reading takes arrays, and never a la
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -106,7 +107,8 @@ def write_model(
 def _read_hdf5(h5py, source: Path | IO[bytes], where: str) -> dict[str, np.ndarray]:
   with h5py.File(source, "r") as file:
     hdf5_links.check(h5py, file)
-    layers = list(_kept_by_class(h5py, file) if "layers" in file else _kept_by_name(h5py, file))
+    read = functools.partial(_array, h5py, set())
+    layers = list(_kept_by_class(read, file) if "layers" in file else _kept_by_name(read, file))
   found = {
     f"{layer}/{part}": array
     for layer, arrays in layers
@@ -130,32 +132,36 @@ def _read_hdf5(h5py, source: Path | IO[bytes], where: str) -> dict[str, np.ndarr
   )
 
 
-def _kept_by_class(h5py, file) -> Iterator[tuple[str, list[np.ndarray]]]:
+def _kept_by_class(read: Callable, file) -> Iterator[tuple[str, list[np.ndarray]]]:
   """Yields the layers of Keras 3's form: their names are attributes."""
   for group in file["layers"].values():
     kept = group["vars"]
     if len(kept):
       name = kept.attrs.get("name", group.name.rpartition("/")[2])
-      yield str(name), [_array(h5py, kept, key) for key in sorted(kept, key=int)]
+      yield str(name), [read(kept, key) for key in sorted(kept, key=int)]
 
 
-def _kept_by_name(h5py, file) -> Iterator[tuple[str, list[np.ndarray]]]:
+def _kept_by_name(read: Callable, file) -> Iterator[tuple[str, list[np.ndarray]]]:
   """Yields the layers of the older form: groups by name, in a whole model's file one deeper."""
   root = file.get("model_weights", file)
   for name in root.attrs["layer_names"]:
     group = root[_text(name)]
     keys = [_text(key) for key in group.attrs["weight_names"]]
     if keys:
-      yield _text(name), [_array(h5py, group, key) for key in keys]
+      yield _text(name), [read(group, key) for key in keys]
 
 
-def _array(h5py, group, key: str) -> np.ndarray:
-  """Returns an array whose numbers lie in this file too."""
+def _array(h5py, seen: set[int], group, key: str) -> np.ndarray:
+  """Returns an array whose numbers lie in this file too, and puts its place into `seen`."""
   data = group[key]
   if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
     raise ValueError(f"{group.name}/{key} lies in another file")
   if data.size * data.dtype.itemsize > unpacked.MOST * max(data.id.get_storage_size(), 1024):
     raise ValueError(f"{group.name}/{key} would unpack to much more than it is")
+  place = h5py.h5o.get_info(data.id).addr
+  if place in seen:  # a small file could name one large array thousands of times
+    raise ValueError(f"{group.name}/{key} is named twice")
+  seen.add(place)
   return data[()]
 
 
