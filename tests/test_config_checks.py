@@ -1,10 +1,13 @@
 """Values and parts that cannot work are refused before anything is built, all at once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import gin
 import pytest
 
 from tests.conformance import configurations
-from vggtf import config, errors
+from vggtf import config, config_types, errors
 
 START = (
   'from __gin__ import dynamic_registration\ninclude "gin/vgg16.gin"\n'
@@ -116,3 +119,20 @@ def test_nothing_changes_after_the_start():
     gin.bind_parameter("train.run.steps", 1)
   with pytest.raises(RuntimeError, match="locked"):
     gin.parse_config("train.run.steps = 1")
+
+
+@pytest.mark.parametrize(
+  ("hint", "fits"),
+  [
+    (str | None, True),
+    (Any, True),  # that of a parameter without an annotation
+    (object, True),
+    (Sequence[str] | str, True),
+    (3, True),  # no type that can be checked
+    (Sequence[str], False),
+    (tuple[str, ...] | None, False),
+    (float | int, False),
+  ],
+)
+def test_a_text_is_no_row_of_letters(hint, fits):
+  assert config_types._fits("letters", hint) is fits

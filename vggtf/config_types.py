@@ -116,9 +116,9 @@ def _fits(value: object, hint: object) -> bool:
     return True
   if isinstance(value, bool) and {int, float} & _parts(hint) and bool not in _parts(hint):
     return False  # Python takes True for 1
-  if isinstance(value, str) and str not in _parts(hint) and _is_bearable((value,), hint):
-    return False  # Python takes a text for a row of letters
   try:
+    if isinstance(value, str):  # Python takes a text for a row of letters
+      return any(_is_bearable(value, one) for one in _parts(hint) if not _is_row_of(one))
     if not _is_bearable(value, hint):
       return isinstance(value, list) and _is_bearable(tuple(value), hint)
     # beartype looks at one item alone; each is looked at here. All would fail a type that counts
@@ -139,6 +139,12 @@ def _is_bearable(value: object, hint: object) -> bool:
 
 def _is_row(value: object) -> bool:
   return isinstance(value, (list, tuple))
+
+
+def _is_row_of(hint: object) -> bool:
+  """Returns whether a type is that of several of something, such as Sequence[str]."""
+  origin = typing.get_origin(hint)
+  return inspect.isclass(origin) and issubclass(origin, collections.abc.Iterable)
 
 
 def _parts(hint: object) -> set:
