@@ -179,8 +179,8 @@ def run(
     else:
       checkpoints.restore(state, held)
     measured = checkpoints.error(first) is not None
-    unmeasured = not all(peers.exchange(measured))  # in one of them, and so in all
-    unmeasured = unmeasured and first > 0 and (first % evaluate_every == 0 or first == steps)
+    unmeasured = first > 0 and (first % evaluate_every == 0 or first == steps)
+    unmeasured = unmeasured and not all(peers.exchange(measured))  # in one of them, and so in all
     if first >= steps > 0 and not unmeasured:
       _log.info("nothing to do: %s holds step %d of %d", folder.checkpoints, first, steps)
       return

@@ -102,7 +102,7 @@ def check_used(processes: int) -> None:
     processes: how many do.
   """
   found = read()
-  if found and len(found.tasks) > max(processes, 1):
+  if found and len(found.tasks) > processes:
     raise errors.UsageError(
       f"{VARIABLE} lists {len(found.tasks)} processes, but each would train a net of its own: add "
       f"--gin_file=gin/with/multi_worker.gin, or unset {VARIABLE}"

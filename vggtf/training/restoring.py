@@ -34,7 +34,8 @@ def restore(state: tf.train.Checkpoint, prefix: str, whole: bool = True) -> None
       status.assert_existing_objects_matched().expect_partial()
   except AssertionError as error:
     status.expect_partial()  # or TensorFlow tells of each variable when this is gone
-    raise _other(prefix, differences or {"": [" ".join(str(error).split())[:400]]}) from error
+    said = {"TensorFlow says": [" ".join(str(error).split())[:400]]}
+    raise _other(prefix, differences or said) from error
 
 
 def _other(prefix: str, differences: dict[str, list[str]]) -> errors.IntegrityError:
