@@ -54,12 +54,6 @@ def stage(
     os.rename(replaced, output)  # killed between the two renames below
   _check_free(output, sign, overwrite)
   try:
-    try:
-      os.makedirs(os.path.dirname(output), exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-      raise errors.UsageError(
-        f"--output={output} lies below the file {error.filename}; expected a folder to be there"
-      ) from None
     lock = _claim(incomplete, output)
   except OSError as error:
     raise errors.EnvironmentFault(
@@ -145,6 +139,12 @@ def _check_free(output: str, sign: str, overwrite: bool):
 
 def _claim(incomplete: str, output: str) -> int:
   """Locks the folder itself: the lock ends with its process, however that ends."""
+  try:
+    os.makedirs(os.path.dirname(output), exist_ok=True)
+  except (FileExistsError, NotADirectoryError) as error:
+    raise errors.UsageError(
+      f"--output={output} lies below the file {error.filename}; expected a folder to be there"
+    ) from None
   os.makedirs(incomplete, exist_ok=True)
   lock = os.open(incomplete, os.O_RDONLY)
   try:
