@@ -49,8 +49,7 @@ def _sum_up(
   group: tuple[tuple[str, int], Iterable[Item | Annotation | None]], job: Job
 ) -> tuple[str, InputSum]:
   (split, _), listed = group
-  members = Members(member for member in listed if member is not None)
-  return split, inputs.sum_up(members, job.source)
+  return split, inputs.sum_up(Members(listed), job.source)
 
 
 def _compare_inputs(

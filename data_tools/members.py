@@ -12,8 +12,8 @@ from vggtf import errors
 class Members:
   """What belongs in one shard: its items in their order, and the annotations of each."""
 
-  def __init__(self, members: Iterable[Item | Annotation]):
-    """Sorts them.
+  def __init__(self, members: Iterable[Item | Annotation | None]):
+    """Sorts them; None, which stands for the shard itself in its group, is none of them.
 
     Raises:
       RejectedInputError: two items, or two annotations, have one id.

@@ -114,8 +114,7 @@ class WriteShard(beam.DoFn):
   ) -> Iterator[Any]:
     """Yields the result of one shard; `_checked` makes it wait for `CheckCounts`."""
     (split, index), listed = group
-    members = Members(member for member in listed if member is not None)
-    result = self._make(split, index, members)
+    result = self._make(split, index, Members(listed))
     self._stored.inc(sum(file.records for file in result.files[:1]))
     self._refused.inc(sum(note.kind == "image" for note in result.notes))
     yield result
