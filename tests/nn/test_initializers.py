@@ -8,7 +8,7 @@ import scipy.stats
 import tensorflow as tf
 
 from vggtf.models import vgg
-from vggtf.nn import initializers
+from vggtf.nn import heads, initializers
 
 SHAPE = (3, 3, 64, 128)
 
@@ -51,3 +51,15 @@ def test_layers_that_two_nets_share_start_alike():
     np.testing.assert_array_equal(shallow.layers[name].weights, deep.layers[name].weights)
   reseeded = vgg.VGG(config="A", seed=1, **options)
   assert not np.allclose(shallow.layers["fc6"].weights, reseeded.layers["fc6"].weights)
+
+
+def test_a_fully_connected_layer_is_drawn_as_a_matrix_whatever_map_it_sees():
+  shape, key = (7, 7, 64, 512), initializers.key(0, "fc6")
+
+  def draw(initializer):
+    return heads.FullyConnected("fc6", 7, 64, 512, initializer, seed=0).weights.numpy()
+
+  limit = math.sqrt(6 / (7 * 7 * 64 + 512))
+  assert np.abs(draw(initializers.Glorot())).max() == pytest.approx(limit, rel=1e-4)
+  for initializer in (initializers.Gaussian(), initializers.He()):
+    np.testing.assert_array_equal(draw(initializer), initializer(shape, key))

@@ -72,6 +72,12 @@ def test_strides_paddings_and_groups_are_those_of_torch(side, padding, stride, g
   assert made.shape[1] == layers.convolved_side(24, side, stride, padding)
 
 
+def test_biases_are_floats_where_a_whole_number_is_given():
+  layer = layers.Convolution("conv1", 1, 2, 3, initializers.He(), seed=0, bias=1)
+  assert layer.biases.dtype == tf.float32
+  np.testing.assert_array_equal(layer.biases, [1, 1, 1])
+
+
 def test_name_with_a_slash_names_the_variables():
   layer = layers.Convolution("inception_3a/1x1", 1, 2, 3, initializers.He(), seed=0)
   assert layer.weights.name == "inception_3a/1x1/weights:0"

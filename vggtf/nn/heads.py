@@ -50,7 +50,12 @@ class FullyConnected(layers.Convolution):
   """
 
   def __init__(self, name, side, inputs, outputs, initializer, seed, bias=0.0):
-    super().__init__(name, side, inputs, outputs, initializer, seed, padding="VALID", bias=bias)
+    def draw(shape, key):
+      # As the matrix that it is in training: an input goes into each output once, not at each
+      # place of the kernel, which Glorot's fan out counts.
+      return tf.reshape(initializer((side * side * inputs, outputs), key), shape)
+
+    super().__init__(name, side, inputs, outputs, draw, seed, padding="VALID", bias=bias)
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
     """Returns [N, H - side + 1, W - side + 1, outputs] for [N, H, W, inputs]."""

@@ -53,7 +53,7 @@ class Convolution(tf.Module):
     self._stride, self._groups = stride, groups
     first = initializer((side, side, inputs // groups, outputs), initializers.key(seed, name))
     self.weights = tf.Variable(first, name=f"{name}/weights")
-    self.biases = tf.Variable(tf.fill([outputs], bias), name=f"{name}/biases")
+    self.biases = tf.Variable(tf.fill([outputs], float(bias)), name=f"{name}/biases")
 
   def __call__(self, maps: tf.Tensor) -> tf.Tensor:
     """Returns [N, H', W', outputs] for [N, H, W, inputs]."""
