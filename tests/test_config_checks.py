@@ -47,6 +47,16 @@ def refused(tmp_path, text: str) -> list[str]:
       "multi_scale.MultiScale.scales = '256'",
       "multi_scale.MultiScale.scales = '256': expected",
     ),
+    ("vgg.VGG.initializer = @initializers.He", "He is a class, an object of it is expected"),
+    (
+      "from vggtf.weights import initial\ntrain.run.initial = @initial.FromWeights",
+      "FromWeights is a class, an object of it is expected: write it with ()",
+    ),
+    (
+      "from vggtf.data import pipeline\nfrom vggtf.data import train_view\n"
+      "pipeline.TrainingFeed.view = @train_view.TrainView()",
+      "a constructor is expected: write it without ()",
+    ),
     ("SCHEDULE = 1e-2", "SCHEDULE = 0.01: expected a reference to a Schedule"),
     ("OPTIMIZER = @softmax.Softmax", "it lacks build, apply of a Optimizer"),
     ("MODEL = @sgd.SGD", "it lacks __call__, score_map of a Model"),

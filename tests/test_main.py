@@ -62,6 +62,7 @@ def test_a_mistake_is_one_line_with_the_cure_and_exits_2(arguments, message, tmp
     (["--job=predict", "--workdir=nowhere", "cat.jpg"], "run --job=export first"),
     (["--workdir=w", "--data_dir=d"], "give a configuration, such as --gin_file=gin/vgg16.gin"),
     (["--workdir=w", "--data_dir=d", "gin/vgg16.gin"], "takes no files"),
+    (["--job=report", "--workdir=w", "--target=a.html"], "has no use for --target: leave it out"),
   ],
 )
 def test_a_mistake_of_what_a_job_is_given_is_told_too(arguments, message, tmp_path):

@@ -37,10 +37,11 @@ def mistyped() -> Iterator[tuple[Key, str]]:
     value = resolve(given)
     if value is gin.REQUIRED:
       continue
-    if protocol := _protocol(hint):
+    if product := _product(hint):
       several = typing.get_origin(hint) is collections.abc.Sequence
       pairs = zip(given, value, strict=True) if several and _is_row(value) else [(given, value)]
-      for problem in filter(None, (_unfit(*pair, protocol) for pair in pairs)):
+      unfit = _unfit if getattr(product, "_is_protocol", False) else _misquoted
+      for problem in filter(None, (unfit(*pair, product) for pair in pairs)):
         yield key, f"{spell(key)} = {given!r}: {problem}"
     elif not _fits(value, hint):
       yield key, f"{spell(key)} = {given!r}: expected {inspect.formatannotation(hint)}"
@@ -79,13 +80,28 @@ def is_macro(value: object) -> bool:
   return reference and value.configurable.wrapped is gin.config.macro
 
 
-def _protocol(hint: object) -> type | None:
-  """Returns the contract that a parameter's parts fulfil, where it takes their constructor."""
+def _product(hint: object) -> type | None:
+  """Returns the class of what a parameter's function returns, such as the contract of a part."""
   for one in (hint, *typing.get_args(hint)):
     if typing.get_origin(one) is collections.abc.Callable:
       returned = typing.get_args(one)[-1]
-      return returned if getattr(returned, "_is_protocol", False) else None
+      return returned if inspect.isclass(returned) else None
   return None
+
+
+def _misquoted(given: object, value: object, product: type) -> str | None:
+  """Returns what is wrong with a class where a function is expected that returns a `product`."""
+  made = getattr(given, "configurable", None) if value is _UNKNOWN else None
+  if made and inspect.isclass(made.wrapped) and issubclass(made.wrapped, product):
+    return "a constructor is expected: write it without ()"
+  if inspect.isclass(value) and _is_called(value) and not _is_called(product):
+    return f"{value.__name__} is a class, an object of it is expected: write it with ()"
+  return None
+
+
+def _is_called(one: type) -> bool:
+  """Returns whether objects of a class are functions."""
+  return any("__call__" in vars(base) for base in one.__mro__)
 
 
 def _unfit(given: object, value: object, protocol: type) -> str | None:

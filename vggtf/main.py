@@ -69,6 +69,9 @@ _RESTARTS = flags.DEFINE_integer("restarts", 3, "How often it starts them again 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A set made by python -m data_tools.convert.")
 
 
+# Flags that say where to read or write: a job that ignored one would do it elsewhere. A training's
+# other flags may be left where its command line is tried with another job, such as plan.
+_PLACES = ("source", "target", "export", "output", "heatmap", "overwrite")
 _BEGINS = ("train", "launch", "predict")  # jobs whose --workdir need not hold a run yet
 
 
@@ -239,6 +242,10 @@ def _arguments(run, positional: list[str], read_configuration: Callable[[], Modu
     raise errors.UsageError(
       f"--job={_JOB.value} takes no files, but {' '.join(positional)!r} was given; flags need --"
     )
+  if flags.FLAGS["job"].present < 2:  # launch and replay put a job behind their own flags
+    for name in _PLACES:
+      if flags.FLAGS[name].present and name not in takes:
+        raise errors.UsageError(f"--job={_JOB.value} has no use for --{name}: leave it out")
   arguments = {name: value for name, value in given.items() if name in takes and value is not None}
   for name in given:
     if name in takes and name not in arguments and takes[name].default is inspect.Parameter.empty:
