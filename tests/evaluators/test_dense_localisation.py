@@ -1,6 +1,7 @@
 """Dense boxes of nets that see, against windows cut and merged one by one in numpy."""
 
 import contextlib
+import re
 import types
 
 import numpy as np
@@ -171,8 +172,10 @@ def test_nets_that_do_not_fit_are_refused(data_dir):
     make(data_dir, load=lambda run: OfOthers())
   with pytest.raises(errors.UsageError, match="a net ends in logits where boxes are expected"):
     make(data_dir, OfClasses())
-  with pytest.raises(errors.UsageError, match=r"scales \(31,\): expected one input size"):
-    make(data_dir, scales=(31,))
+  for scales in ((31,), ()):
+    told = rf"scales {re.escape(str(scales))}: expected one input size, and no smaller Q"
+    with pytest.raises(errors.UsageError, match=told):
+      make(data_dir, scales=scales)
 
 
 def test_merging_by_hand():

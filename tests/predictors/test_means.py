@@ -11,6 +11,7 @@ from tests import samples
 from tests.predictors import nets
 from vggtf import errors, images
 from vggtf.predictors import centre, dense, fusion, mean, multi_crop, multi_scale
+from vggtf.predictors.ten_crop import TenCrop
 
 SCALES = (36, 40, 48)
 
@@ -82,6 +83,8 @@ def test_each_tells_what_all_parts_say(net, pictures):
 class Source:
   trained_at: tuple[int, int] | None = None
   labels: tuple[str, ...] = ("a", "b")
+  sha256: str = ""
+  averaged: bool = False
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,32 @@ def test_the_papers_scales_follow_from_the_nets_own(trained_at, expected):
 def test_unknown_training_scale_asks_for_scales(net):
   with pytest.raises(errors.UsageError, match=r"MultiScale\.scales is not bound"):
     multi_scale.MultiScale(net, dense.Dense)
+
+
+@pytest.mark.parametrize("predictor", [centre.Centre, dense.Dense, multi_crop.MultiCrop, TenCrop])
+def test_one_scale_is_the_papers_too(predictor):
+  """Section 4.1: Q = S, or 0.5 (S_min + S_max)."""
+  net = nets.build()
+  assert predictor(net).scale == 256
+  for trained_at, scale in {None: 256, (384, 384): 384, (256, 512): 384}.items():
+    net.source = Source(trained_at)
+    assert predictor(net).scale == scale
+    assert predictor(net, 40).scale == 40
+
+
+@pytest.mark.parametrize(("trained_at", "scales"), [(32, "0, 32, 64"), (63, "31, 63, 95")])
+def test_the_papers_scales_must_fit_the_net(trained_at, scales):  # E6
+  net = nets.build()
+  net.source = Source((trained_at, trained_at))
+  with pytest.raises(errors.UsageError) as caught:
+    multi_scale.MultiScale(net, dense.Dense)
+  assert str(caught.value) == (
+    f"MultiScale.scales is not bound, and the paper's for S = {trained_at}, ({scales}), begin "
+    "below the net's input of 32 pixels: bind others, such as "
+    "--gin_param='MultiScale.scales = (32, 64, 96)'"
+  )
+  net.source = Source((64, 64))
+  assert multi_scale.MultiScale(net, dense.Dense).scales == (32, 64, 96)
 
 
 def test_a_scale_below_the_net_is_refused(net):  # E6
@@ -148,12 +177,23 @@ def test_nets_of_other_classes_are_not_fused(net):  # E5
   other = nets.build("B")
   net_of = {"b": other}
   runs = Runs(net_of)
-  net.source, other.source = Source(), Source(labels=("b", "a"))
+  net.source, other.source = Source(), Source(labels=("b", "a"), sha256="b")
   try:
     with pytest.raises(errors.IntegrityError, match="the net of b was trained on other classes"):
       fusion.Fusion(net, dense.Dense, ("b",), runs.within, runs.load)
   finally:
     del net.source
+
+
+@pytest.mark.parametrize("runs", [("own",), ("b", "own"), ("b", "b")])
+def test_a_net_that_would_count_twice_is_not_fused(runs):
+  own, same, other = (nets.build(seed=seed) for seed in (0, 0, 1))
+  own.source, same.source, other.source = (Source(sha256=digest) for digest in "aab")
+  known = Runs({"own": same, "b": other})
+  with pytest.raises(errors.UsageError, match=rf"the net of {runs[-1]} would count twice"):
+    fusion.Fusion(own, dense.Dense, runs, known.within, known.load)
+  other.source, known = Source(sha256="a", averaged=True), Runs(known.nets)
+  assert len(fusion.Fusion(own, dense.Dense, ("b",), known.within, known.load).parts) == 2
 
 
 def test_a_mean_needs_parts_and_a_name(net):

@@ -63,7 +63,7 @@ class DenseBoxes:
           f"DenseLocalisation: a net ends in {net.ends_in} where {end} are expected; --workdir is "
           "that of a net of gin/with/boxes.gin, DenseLocalisation.run that of a classifier"
         )
-    if classifier.input_size != model.input_size or min(scales) < model.input_size:
+    if classifier.input_size != model.input_size or min(scales, default=0) < model.input_size:
       raise errors.UsageError(
         f"DenseLocalisation: a classifier of {classifier.input_size} pixels, boxes of "
         f"{model.input_size} and scales {tuple(scales)}: expected one input size, and no smaller Q"

@@ -13,16 +13,16 @@ class Centre(tf.Module):
 
   Args:
     model: the net; its input_size is the side of the crop.
-    scale: smallest side in pixels.
+    scale: smallest side in pixels; None for that which follows from S (scales.choose).
     flip: whether the posteriors are averaged with those of the mirrored crop.
   """
 
   name = "centre"
   fixed_size = True
 
-  def __init__(self, model: contracts.Model, scale: int = 256, flip: bool = False):
+  def __init__(self, model: contracts.Model, scale: int | None = None, flip: bool = False):
     super().__init__()
-    self.model, self.scale = model, scales_.check("Centre.scale", scale, model)
+    self.model, self.scale = model, scales_.choose("Centre.scale", scale, model)
     self._flip = flip
 
   @property

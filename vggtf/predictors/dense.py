@@ -16,7 +16,7 @@ class Dense(tf.Module):
 
   Args:
     model: the net.
-    scale: Q, pixels.
+    scale: Q, pixels; None for that which follows from S (scales.choose).
     flip: whether the mirror image counts too.
     average: "scores" takes the spatial mean before the softmax, as the paper's wording implies;
       "posteriors" after it.
@@ -26,10 +26,14 @@ class Dense(tf.Module):
   fixed_size = False
 
   def __init__(
-    self, model: contracts.Model, scale: int = 256, flip: bool = True, average: str = "scores"
+    self,
+    model: contracts.Model,
+    scale: int | None = None,
+    flip: bool = True,
+    average: str = "scores",
   ):
     super().__init__()
-    self.model, self.scale = model, scales_.check("Dense.scale", scale, model)
+    self.model, self.scale = model, scales_.choose("Dense.scale", scale, model)
     self._flip, self._average = flip, average
     errors.choose("Dense.average", average, _AVERAGES)
 

@@ -21,6 +21,7 @@ class Fusion(mean.Mean):
     load: returns the net of a run, called within its configuration; bound there as well.
 
   Raises:
+    UsageError: a net is there twice.
     IntegrityError: a run's classes are others than this one's.
   """
 
@@ -32,12 +33,14 @@ class Fusion(mean.Mean):
     within: Callable[[str], AbstractContextManager],
     load: Callable[[str], contracts.Model],
   ):
-    parts = [predictor(model)]
+    parts, nets = [predictor(model)], [model]
     for run in runs:
       with within(run):
         net = load(run)
         _check_classes(model, net, run)
+        _check_new(nets, net, run)
         parts.append(predictor(net))
+        nets.append(net)
     self._average(f"fusion_{parts[0].name}", parts)
 
   def describe(self) -> str:
@@ -51,3 +54,18 @@ def _check_classes(model: contracts.Model, other: contracts.Model, run: str) -> 
       f"Fusion.runs: the net of {run} was trained on other classes than this run's, or in another "
       "order; only nets of the same labels.txt can be fused"
     )
+
+
+def _check_new(nets: Sequence[contracts.Model], other: contracts.Model, run: str) -> None:
+  weights = _weights(other)
+  if weights and weights in map(_weights, nets):
+    raise errors.UsageError(
+      f"Fusion.runs: the net of {run} would count twice; name each of the other runs once, and not "
+      "that of --workdir"
+    )
+
+
+def _weights(net: contracts.Model) -> tuple[str, bool] | None:
+  """Returns what nets of the same weights alone have in common, None where that is not known."""
+  source = getattr(net, "source", None)
+  return source and (source.sha256, source.averaged)

@@ -16,7 +16,7 @@ class MultiCrop(tf.Module):
 
   Args:
     model: the net; its input_size is the side of a crop.
-    scale: Q, pixels.
+    scale: Q, pixels; None for that which follows from S (scales.choose).
     grid: crops in a row and in a column, at least 2.
     flip: whether the mirrored crops count too.
   """
@@ -24,11 +24,13 @@ class MultiCrop(tf.Module):
   name = "multi_crop"
   fixed_size = False
 
-  def __init__(self, model: contracts.Model, scale: int = 256, grid: int = 5, flip: bool = True):
+  def __init__(
+    self, model: contracts.Model, scale: int | None = None, grid: int = 5, flip: bool = True
+  ):
     super().__init__()
     if grid < 2:
       raise errors.UsageError(f"MultiCrop.grid = {grid}: expected 2 or more crops in a row")
-    self.model, self.scale = model, scales_.check("MultiCrop.scale", scale, model)
+    self.model, self.scale = model, scales_.choose("MultiCrop.scale", scale, model)
     self._grid, self._flip = grid, flip
 
   @property
@@ -47,7 +49,10 @@ class MultiCrop(tf.Module):
     """Returns float32 [N, classes] posteriors of images of one size."""
     # An image at a time: its crops are a batch already, and those of several would fill the memory.
     return tf.map_fn(
-      self._classify, views, fn_output_signature=tf.TensorSpec([self.model.classes], tf.float32)
+      self._classify,
+      views,
+      parallel_iterations=1,
+      fn_output_signature=tf.TensorSpec([self.model.classes], tf.float32),
     )
 
   def describe(self, scales: Sequence[int] = ()) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from vggtf import contracts, errors
 from vggtf.predictors import mean
+from vggtf.predictors import scales as scales_
 
 _SPREAD = 32  # section 4.2: Q = {S - 32, S, S + 32} for a net trained at fixed S
 
@@ -32,13 +33,24 @@ class MultiScale(mean.Mean):
 
 
 def _of_the_paper(model: contracts.Model) -> tuple[int, int, int]:
-  source = getattr(model, "source", None)
-  if source is None or source.trained_at is None:
+  trained_at = scales_.trained_at(model)
+  if trained_at is None:
     raise errors.UsageError(
       "MultiScale.scales is not bound, and at which S the net was trained is not known: bind them, "
       "such as --gin_param='MultiScale.scales = (256, 384, 512)'"
     )
-  smallest, largest = source.trained_at
-  if smallest == largest:
-    return smallest - _SPREAD, smallest, smallest + _SPREAD
-  return smallest, (smallest + largest) // 2, largest
+  smallest, largest = trained_at
+  if smallest < largest:
+    return smallest, (smallest + largest) // 2, largest
+  scales, least = _around(smallest), model.input_size
+  if scales[0] < least:
+    raise errors.UsageError(
+      f"MultiScale.scales is not bound, and the paper's for S = {smallest}, {scales}, begin below "
+      f"the net's input of {least} pixels: bind others, such as "
+      f"--gin_param='MultiScale.scales = {_around(least + _SPREAD)}'"
+    )
+  return scales
+
+
+def _around(scale: int) -> tuple[int, int, int]:
+  return scale - _SPREAD, scale, scale + _SPREAD

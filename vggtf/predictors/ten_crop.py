@@ -16,15 +16,16 @@ class TenCrop(tf.Module):
 
   Args:
     model: the net; its input_size is the side of a crop.
-    scale: smallest side in pixels, the side of the square.
+    scale: smallest side in pixels, the side of the square; None for that which follows from S
+      (scales.choose).
   """
 
   name = "ten_crop"
   fixed_size = True
 
-  def __init__(self, model: contracts.Model, scale: int = 256):
+  def __init__(self, model: contracts.Model, scale: int | None = None):
     super().__init__()
-    self.model, self.scale = model, scales_.check("TenCrop.scale", scale, model)
+    self.model, self.scale = model, scales_.choose("TenCrop.scale", scale, model)
 
   @property
   def scales(self) -> tuple[int, ...]:
@@ -43,10 +44,16 @@ class TenCrop(tf.Module):
     side = self.model.input_size
     end = self.scale - side
     corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
-    crops = tf.concat([views[:, y : y + side, x : x + side] for y, x in corners], axis=0)
+    crops = tf.stack([views[:, y : y + side, x : x + side] for y, x in corners])
     crops = tf.concat([crops, images.flip(crops)], axis=0)
-    posteriors = tf.nn.softmax(self.model(crops).logits)
-    return tf.add_n(tf.split(posteriors, 10)) / 10
+    # One of the ten at a time: a batch of images is as large as the net can take.
+    posteriors = tf.map_fn(
+      lambda batch: tf.nn.softmax(self.model(batch).logits),
+      crops,
+      parallel_iterations=1,
+      fn_output_signature=tf.TensorSpec([None, self.model.classes], tf.float32),
+    )
+    return tf.reduce_mean(posteriors, axis=0)
 
   def describe(self, scales: Sequence[int] = ()) -> str:
     return f"ten crops {self.model.input_size} of {scales_.spell(scales or self.scales)}"
