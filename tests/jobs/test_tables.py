@@ -93,6 +93,59 @@ def test_the_job_fuses_no_other_and_no_unknown_protocols(tmp_path, monkeypatch, 
   assert workdir.Workdir(runs[0]).read_results() == before
 
 
+def keep(folder, kept):
+  """Adds a measurement, with its answers, to a run; makes the run where there is none."""
+  found = measurement.lines(kept.line, fusion.means(kept))
+  if folder.exists():
+    workdir.Workdir(str(folder)).append_results(found)
+  else:
+    make_run(folder, found)
+  answers.save(folder, kept)
+
+
+def of_net(name, run=None, count=40, data_sha256="d" * 64, **changes):
+  """Returns what a net says at several scales, measured from its own run or another."""
+  kept = made.make(ord(name), count, [made.net(name.upper(), name, views=THREE)], **changes)
+  line = kept.line | {"run": run or name, "data_sha256": data_sha256}
+  del line["details"]
+  return kept._replace(line=measurement.named("some", **line))
+
+
+THREE = made.views("dense")
+
+
+def test_the_job_fuses_nothing_whose_posteriors_were_not_kept(tmp_path, monkeypatch, caplog):
+  keep(tmp_path / "d", of_net("d"))
+  keep(tmp_path / "e", of_net("e", posteriors=None))
+  runs = [str(tmp_path / name) for name in "de"]
+  before = workdir.Workdir(runs[0]).read_results()
+  monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+  job.run(runs, measure=("gin/eval/dense.gin",))
+  assert workdir.Workdir(runs[0]).read_results() == before
+  assert "a protocol is not fused: not all its posteriors were kept" in caplog.text
+
+
+def test_the_job_fuses_a_run_with_its_own_net(tmp_path, monkeypatch):
+  """An evaluation of both nets measured the other's alone, too."""
+  for name in "de":
+    keep(tmp_path / name, of_net(name))
+  keep(tmp_path / "d", of_net("e", run="d"))
+  monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+  job.run([str(tmp_path / name) for name in "de"], measure=("gin/eval/dense.gin",))
+  fused = workdir.Workdir(str(tmp_path / "d")).read_results()[4:]
+  assert [[net["run"] for net in line["nets"]] for line in fused] == [["d", "e"]] * 2
+
+
+def test_the_job_fuses_what_was_measured_on_the_same_data(tmp_path, monkeypatch):
+  for name in "de":
+    keep(tmp_path / name, of_net(name))
+  keep(tmp_path / "d", of_net("d", count=30, data_sha256="e" * 64))
+  monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+  job.run([str(tmp_path / name) for name in "de"], measure=("gin/eval/dense.gin",))
+  fused = workdir.Workdir(str(tmp_path / "d")).read_results()[4:]
+  assert [(line["count"], line["data_sha256"]) for line in fused] == [(40, "d" * 64)] * 2
+
+
 def test_the_job_ends_as_an_evaluation_that_fails(tmp_path, monkeypatch):
   failed = subprocess.CompletedProcess([], 6)
   monkeypatch.setattr(job.subprocess, "run", lambda *_, **__: failed)

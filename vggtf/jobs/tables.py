@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from vggtf import errors
 from vggtf import workdir as workdirs
 from vggtf.reports import answers, formats, fusion, measurement, tables
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -61,19 +64,24 @@ def _measure(run: workdirs.Workdir, protocol: str, data_dir: str | None) -> None
 
 def _fuse(runs: Sequence[workdirs.Workdir]) -> None:
   """Fuses what the runs' nets said by one protocol at several scales, as table 6 does."""
-  groups: dict[frozenset[tuple[str, str, str]], dict[Path, dict]] = {}
+  groups: dict[tuple, dict[Path, dict]] = {}
   for run in runs:
     for line in measurement.newest(run.read_results()):
       (net, *others) = line["nets"]
       views = measurement.views(net)
-      protocol = frozenset((view.technique, view.options, view.share) for view in views)
+      looks = frozenset((view.technique, view.options, view.share) for view in views)
+      protocol = looks, line["split"], line["data_sha256"], line["remark"]
+      own = net["run"] == line["run"]  # an evaluation of several nets measures each of them, too
       several = len({view.scale for view in views}) > 1
-      if not others and several and all(view.known for view in views):
+      if own and not others and several and all(view.known for view in views):
         groups.setdefault(protocol, {})[run.path] = line  # the newest of each run
   known = {line["details"] for line in measurement.newest(runs[0].read_results())}
   for of_run in groups.values():
     lines = list(of_run.values())
     if len(lines) == len(runs) and fusion.describe(lines)["details"] not in known:
       files = [p / answers.FOLDER / line["details"] / answers.NAME for p, line in of_run.items()]
-      fused = fusion.fuse([answers.load(path) for path in files], [str(path) for path in files])
-      fusion.keep(runs[0], fused)
+      kept = [answers.load(path) for path in files]
+      if any(one.answers.posteriors is None for one in kept):
+        _log.warning("%s is not fused: not all its posteriors were kept", lines[0]["protocol"])
+        continue
+      fusion.keep(runs[0], fusion.fuse(kept, [str(path) for path in files]))
