@@ -19,7 +19,7 @@ from vggtf import config, errors, workdir
 from vggtf.data import shards
 from vggtf.evaluators import classification
 from vggtf.jobs import evaluate, train
-from vggtf.predictors import dense, multi_scale
+from vggtf.predictors import dense, mean, multi_scale
 from vggtf.reports import answers, fusion, tables
 from vggtf.training import peers
 
@@ -102,6 +102,22 @@ def test_what_was_measured_need_not_be_repeated(drawn, capsys):
   numbers = [(line["details"], line["metric"], line["value"]) for line in drawn.read_results()]
   assert len(numbers) == 3 * len(lines)
   assert len(set(numbers)) == len(lines)  # the same numbers every time
+
+
+def test_posteriors_of_a_part_that_are_gone_are_made_again(drawn):
+  Counted.measured = 0
+  whole = functools.partial(mean.Mean, predictors=[SCALES, runs.CENTRE])
+  for predictor, options in (
+    (whole, {"posteriors": True}),
+    (SCALES, {}),  # takes the place of the part's answers
+    (whole, {"posteriors": True, "repeat": False}),
+    (whole, {"posteriors": True, "repeat": False}),
+  ):
+    evaluator = functools.partial(Counted, predictor=predictor)
+    evaluate.run(str(drawn.path), runs.MODEL, evaluator, **options)
+  assert Counted.measured == 3
+  for folder in (drawn.path / answers.FOLDER).iterdir():
+    assert answers.load(folder / answers.NAME).answers.posteriors is not None
 
 
 @pytest.mark.parametrize(("count", "predictor"), [(2, DENSE), (3, runs.CENTRE)])

@@ -83,7 +83,12 @@ def test_a_damaged_file_is_refused(tmp_path):
   kept = made.make()
   answers.save(tmp_path, kept)
   path = tmp_path / answers.FOLDER / kept.line["details"] / answers.NAME
-  path.write_bytes(path.read_bytes()[:-100])
+  content = bytearray(path.read_bytes())
+  path.write_bytes(content[:-100])
+  with pytest.raises(errors.IntegrityError, match="is damaged; evaluate again"):
+    answers.load(path)
+  content[content.rindex(b"PK\x01\x02") + 10] = 99  # how "about" is compressed
+  path.write_bytes(content)
   with pytest.raises(errors.IntegrityError, match="is damaged; evaluate again"):
     answers.load(path)
   for other in (tmp_path / "answers.npz", tmp_path, path / "below"):

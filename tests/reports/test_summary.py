@@ -114,6 +114,12 @@ def test_a_run_without_results_has_none(run):
   ]
 
 
+def test_weights_from_elsewhere_were_converted_from_nothing(tmp_path):
+  folder = workdir.Workdir(str(tmp_path))
+  folder.write_facts(workdir.RunFacts(("a", "b"), (1.0, 2.0, 3.0), "", "", {}, {}))
+  assert [name for name, _ in summary.of_run(folder)] == ["TensorBoard", "results"]
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(errors.UsageError, match="holds no run"):
     summary.of_run(workdir.Workdir(str(tmp_path)))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from vggtf import contracts, errors
 from vggtf import workdir as workdirs
@@ -82,14 +83,19 @@ def run(
       share = evaluator.measure(posteriors, **agreement.share(together))
       for measured in gathering.gather(together, share) or ():
         description = describe(measured.predictor)
-        whole = measured.predictor is evaluator.predictor or hasattr(measured.predictor, "members")
-        if whole and measured.answers is not None:
+        kept = _keeps_answers(measured.predictor, evaluator.predictor)
+        if kept and measured.answers is not None:
           answers.save(folder.path, answers.Kept(measured.answers, facts.labels, description))
         lines += measurement.lines(description, measured.means)
       if lines:
         folder.append_results(lines)
     if together.rank == 0:
       print(summary.text([summary.measurement(line) for line in lines]))
+
+
+def _keeps_answers(one: contracts.Predictor, whole: contracts.Predictor) -> bool:
+  """Returns whether the answers of a member of a predictor are kept: of the whole and of means."""
+  return one is whole or hasattr(one, "members")
 
 
 def _known(
@@ -99,9 +105,18 @@ def _known(
   posteriors: bool,
 ) -> list[dict]:
   """Returns the lines of equal measurements, none where not all were made or kept as is wanted."""
-  wanted = [describe(one)["details"] for one in getattr(predictor, "members", (predictor,))]
+  members = getattr(predictor, "members", (predictor,))
+  wanted = [describe(one)["details"] for one in members]
   found = [line for line in measurement.newest(folder.read_results()) if line["details"] in wanted]
-  path = folder.path / answers.FOLDER / wanted[-1] / answers.NAME
-  if {line["details"] for line in found} != set(wanted) or not path.exists():
+  if {line["details"] for line in found} != set(wanted):
     return []
-  return [] if posteriors and answers.load(path).answers.posteriors is None else found
+  for one, details in zip(members, wanted, strict=True):
+    path = folder.path / answers.FOLDER / details / answers.NAME
+    if _keeps_answers(one, predictor) and not _has(path, posteriors):
+      return []
+  return found
+
+
+def _has(path: Path, posteriors: bool) -> bool:
+  """Returns whether answers were kept there, with the posteriors if these are wanted."""
+  return path.exists() and not (posteriors and answers.load(path).answers.posteriors is None)

@@ -75,7 +75,7 @@ def load(path: Path) -> Kept:
     return Kept(contracts.Answers(**arrays), tuple(about["labels"]), about["line"])
   except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
     raise errors.UsageError(f"there is no file {path}; --job=evaluate writes it") from None
-  except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+  except (ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile):
     raise errors.IntegrityError(f"{path} is damaged; evaluate again") from None
 
 

@@ -29,8 +29,10 @@ def measurement(line: dict) -> Row:
 def of_run(run: workdir.Workdir) -> list[Row]:
   """Returns what a run converted, trained, measured and exported, and where it lies."""
   facts = run.read_facts()
-  images = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
-  rows = [("converted", f"{images} images; {sum(facts.rejected.values())} rejected")]
+  rows = []
+  if facts.splits:  # weights from elsewhere come without data
+    images = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
+    rows.append(("converted", f"{images} images; {sum(facts.rejected.values())} rejected"))
   # Of equal measurements the last counts, whatever its checkpoint. Training's come first.
   lines = last(run.read_results(), "job", "protocol", "metric", "split", "data_sha256")
   lines.sort(key=lambda line: line["job"] != "train")
