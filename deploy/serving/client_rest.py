@@ -52,6 +52,9 @@ def main() -> int:
   except urllib.error.HTTPError as error:
     print(f"{error.code}: {json.load(error)['error']}", file=sys.stderr)
     return 1
+  except urllib.error.URLError as error:
+    print(f"{arguments.server} does not answer: {error.reason}", file=sys.stderr)
+    return 1
   for path, answer in zip(arguments.files, answers, strict=True):
     print(path)
     for label, probability in answer:

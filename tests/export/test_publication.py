@@ -169,6 +169,23 @@ def test_in_a_bucket_the_model_comes_last(tmp_path, monkeypatch):
   assert not tf.io.gfile.exists(f"{folder}/zz")
 
 
+def test_a_slash_at_the_end_of_a_bucket_s_folder_makes_no_other_folder():
+  assert export("ram://slash/export/") == "ram://slash/export/centre/3"
+  assert tf.io.gfile.exists("ram://slash/export/centre/3/saved_model.pb")
+  with tf.io.gfile.GFile("ram://slash/export/models.config") as file:
+    assert 'name: "centre"' in file.read()
+
+
+def test_a_lack_of_memory_is_none_of_the_disk(tmp_path):
+  failure = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+  with (
+    pytest.raises(tf.errors.ResourceExhaustedError),
+    publication.beside(str(tmp_path / "centre" / "3")),
+  ):
+    raise failure
+  assert list((tmp_path / "centre").iterdir()) == []
+
+
 def test_models_config_names_what_was_exported(tmp_path):
   for name in ("dense/70", "dense/80", "centre/70", "empty", "half/.writing-3"):
     write(tmp_path / name)

@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -168,6 +169,29 @@ def test_another_origin_is_found_out(exported, tmp_path, capsys):
   assert "step-00000003 of b: not looked at, it is another run's" in capsys.readouterr().out
 
 
+def test_a_net_of_another_run_of_the_same_name_is_not_looked_at(exported, capsys):
+  origin = integrity.check(exported / "export" / "dense" / "6")
+  (own,) = origin["checkpoints"]
+  verify.trace(
+    workdir.Workdir(str(exported)), origin | {"checkpoints": [own, own | {"sha256": "0"}]}
+  )
+  first, second, *_ = capsys.readouterr().out.splitlines()
+  assert first.endswith("COMMIT.json: the one that was exported")
+  assert second.endswith("step-00000006 of run: not looked at, it is another run's")
+
+
+def test_an_export_in_a_bucket_is_to_be_copied_first():
+  with pytest.raises(errors.UsageError, match=r"--export=ram://b/dense/6: .* copy it from the"):
+    verify.run("ram://b/dense/6")
+
+
+def test_an_export_may_lie_anywhere(exported, capsys):
+  with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # no run can be three folders above
+    shutil.copytree(exported / "export" / "dense" / "6", folder, dirs_exist_ok=True)
+    verify.run(folder)
+  assert capsys.readouterr().out.endswith("origin        not looked at: give the run's --workdir\n")
+
+
 @pytest.fixture
 def pictures(tmp_path):
   paths = [tmp_path / "a.jpg", tmp_path / "b [x].png"]
@@ -290,6 +314,30 @@ def test_what_is_no_picture_is_refused(exported, tmp_path):
     predict.run(str(exported), [str(tmp_path / "gone.jpg")], predictor="centre")
   with pytest.raises(errors.UsageError, match="is a folder"):
     predict.run(str(exported), [str(tmp_path)], predictor="centre")
+
+
+def test_a_picture_beyond_the_limits_is_told_which(exported, tmp_path):
+  thin = tmp_path / "thin.png"
+  Image.fromarray(samples.paint(0, 5, 60)).save(thin)
+  with pytest.raises(
+    errors.UsageError, match=r"thin\.png has 5x60 pixels; no side may be .*Limits"
+  ):
+    predict.run(str(exported), [str(thin)], predictor="centre")
+
+
+@pytest.mark.parametrize(
+  "name", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+@pytest.mark.parametrize("kept", [0, 0.5, None])
+def test_an_export_that_is_damaged_is_said_so(exported, pictures, tmp_path, name, kept):
+  copy = shutil.copytree(exported, tmp_path / "run")
+  path = copy / "export" / "dense" / "6" / name
+  content = path.read_bytes()
+  path.unlink()
+  if kept is not None:
+    path.write_bytes(content[: int(kept * len(content))])
+  with pytest.raises(errors.IntegrityError, match=r"dense/6 cannot be loaded .*--job=verify"):
+    predict.run(str(copy), [str(pictures[0])], predictor="dense")
 
 
 def test_the_newest_version_answers(exported, pictures, capsys):

@@ -170,3 +170,12 @@ def test_client_examples_ask_and_are_told(kind, model, address, files):
     assert [label for label, _ in answer] == [nets.LABELS[index] for index in order]
     probabilities = [probability for _, probability in answer]
     np.testing.assert_allclose(probabilities, posteriors[order], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["grpc", "rest"])
+def test_client_examples_say_that_no_server_answers(kind, monkeypatch, tmp_path, capsys):
+  (tmp_path / "a.jpg").write_bytes(b"a")
+  arguments = [f"client_{kind}.py", "--server=localhost:1", str(tmp_path / "a.jpg")]
+  monkeypatch.setattr("sys.argv", arguments)
+  assert client(f"client_{kind}").main() == 1
+  assert "onnection refused" in capsys.readouterr().err

@@ -57,6 +57,7 @@ def freeze(folder: Path, storage: tf.DType) -> None:
     )
   path.write_bytes(saved.SerializeToString(deterministic=True))
   shutil.rmtree(folder / "variables")
+  (folder / "fingerprint.pb").unlink()  # of the file before that; SHA256SUMS takes its place
 
 
 def _replace_variables(

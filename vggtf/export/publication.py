@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import tensorflow as tf
 from vggtf import errors
 
 _MODEL = "saved_model.pb"
+_MEMORY = re.compile("OOM when|[Oo]ut of memory")  # TensorFlow has one error for both
 
 
 def check_free(folder: str, overwrite: bool) -> None:
@@ -60,7 +62,9 @@ def beside(folder: str) -> Iterator[Path]:
     aside.mkdir(parents=True)
     yield aside
   except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError, OSError) as failure:
-    reason = getattr(failure, "message", None) or failure
+    reason = getattr(failure, "message", None) or str(failure)
+    if _MEMORY.search(reason):  # no disk's; vggtf.main tells what it is
+      raise
     raise errors.EnvironmentFault(
       f"{folder} cannot be written ({reason}); make room or give permission there, or take another "
       "--target"

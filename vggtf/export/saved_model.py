@@ -67,6 +67,7 @@ def export(
     IntegrityError: it does not answer as the predictor does; nothing is published.
   """
   storage = errors.choose("export.run.form", form, FORMS)
+  base = str(base).rstrip("/")  # to a bucket out//dense is another folder than out/dense
   folder = f"{base}/{predictor.name}/{version}"
   publication.check_free(folder, overwrite)
   limits = limits or Limits()
@@ -95,7 +96,7 @@ def export(
     integrity.seal(aside, (origin or {}) | {"form": form, "tolerance": tolerance})
     _log.info("%s MB on disk", f"{integrity.size(aside) / 1e6:,.1f}")
     publication.publish(aside, folder, overwrite)
-  server_files.write(str(base))
+  server_files.write(base)
   return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _EXPORT = "vggtf.jobs.export.run"  # whose net it is
 _SUFFIX = ".heatmap.png"
+_REFUSED = re.compile(r"image 0 of the request (has \d[^\]]*)")  # vggtf/export/limits.py
 
 
 class Configuration(Protocol):
@@ -54,12 +56,13 @@ def run(
 
   Raises:
     UsageError: there is no such file or export, or no map can be drawn.
+    IntegrityError: the export is damaged.
   """
   folder = _newest(workdirs.Workdir(workdir).export, predictor)
   draw = None
   if heatmap is not None:
     draw = _Drawing(workdir, int(folder.name), read_configuration(), heatmap, files, scale)
-  answer = tf.saved_model.load(str(folder)).signatures["serving_default"]
+  answer = _load(folder)
   print(f"{folder} says")
   for file in files:
     print(file)
@@ -70,6 +73,24 @@ def run(
       draw(file, found[0])
 
 
+def _load(folder: Path) -> Callable:
+  """Returns what answers, of a SavedModel's folder.
+
+  Raises:
+    IntegrityError: a file is damaged or missing.
+  """
+  try:
+    return tf.saved_model.load(str(folder)).signatures["serving_default"]
+  except tf.errors.ResourceExhaustedError:  # out of memory
+    raise
+  except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
+    reason = str(error).partition("\n")[0]
+    raise errors.IntegrityError(
+      f"{folder} cannot be loaded ({reason}): --job=verify --export={folder} tells which file is "
+      "damaged, --job=export with --overwrite writes it anew"
+    ) from error
+
+
 def _ask(answer, file: str) -> list[page.Answer]:
   """Returns the most probable classes of a picture."""
   try:
@@ -78,7 +99,12 @@ def _ask(answer, file: str) -> list[page.Answer]:
     raise errors.UsageError(f"there is no file {file}") from None
   except IsADirectoryError:
     raise errors.UsageError(f"{file} is a folder; name the pictures in it") from None
-  except tf.errors.InvalidArgumentError:
+  except tf.errors.InvalidArgumentError as error:
+    if refused := _REFUSED.search(error.message):
+      raise errors.UsageError(
+        f"{file} {refused[1]}; crop or shrink it, or export again with other Limits "
+        "(--gin_param='Limits.aspect = 20' and so on, docs/serving.md)"
+      ) from None
     raise errors.UsageError(f"{file} is not a whole JPEG or PNG") from None
   classes = reply["classes"][0].numpy()
   labels = [label.decode() for label in reply["labels"][0].numpy()]

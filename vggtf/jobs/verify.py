@@ -26,6 +26,11 @@ def run(export: str, workdir: str | None = None) -> None:
     UsageError: a folder is no export, or no run's.
     IntegrityError: something is not as it was.
   """
+  if "://" in export:
+    raise errors.UsageError(
+      f"--export={export}: an export is verified where it is local or mounted; copy it from the "
+      "bucket first"
+    )
   folder = Path(export)
   origin = integrity.check(folder)
   print(f"files         as exported: {integrity.size(folder) / 1e6:,.1f} MB")
@@ -33,7 +38,7 @@ def run(export: str, workdir: str | None = None) -> None:
   loaded = tf.saved_model.load(export).signatures
   worst = answers.check(loaded, logs, origin["tolerance"])
   print(f"answers       those of the evaluated net ({origin['protocol']}), within {worst:.1g}")
-  above = folder.resolve().parents[2]  # <run>/export/<predictor>/<version>
+  above = (folder.resolve() / "../../..").resolve()  # <run>/export/<predictor>/<version>
   if workdir is None and workdirs.Workdir(str(above)).facts.exists():
     workdir = str(above)
   if workdir is None:
@@ -53,9 +58,10 @@ def trace(run_: workdirs.Workdir, origin: dict[str, Any]) -> None:
     IntegrityError: one is another.
   """
   facts = run_.read_facts()
-  for checkpoint in origin["checkpoints"]:
+  for number, checkpoint in enumerate(origin["checkpoints"]):
     name = f"step-{checkpoint['step']:08d}"
-    if checkpoint["run"] != run_.name:
+    # The run's own comes first (export.py); another run's folder may have the same name.
+    if number or checkpoint["run"] != run_.name:
       print(f"checkpoint    {name} of {checkpoint['run']}: not looked at, it is another run's")
     else:
       _compare("checkpoint", run_.checkpoints / name / "COMMIT.json", checkpoint["sha256"])
