@@ -91,6 +91,11 @@ def test_wrong_options_are_refused():
     addons.OfFeatures("TripletSemiHardLoss", {"marching": 1.0})
 
 
+def test_an_option_that_a_loss_lacks_is_named():
+  with pytest.raises(errors.UsageError, match=r"WeightedKappaLoss does not take .*num_classes"):
+    addons.OfLogits("WeightedKappaLoss")
+
+
 def test_logits_are_never_taken_for_probabilities():
   plain = {name: one for name, one in FOCAL.items() if name != "from_logits"}
   found, expected = (

@@ -109,7 +109,12 @@ def _construct(user: str, name: str, options: Mapping[str, Any] | None, **defaul
       f"{', '.join(takes)}"
     )
   taken = {one: value for one, value in defaults.items() if one in takes}
-  return known[name](**taken | options)
+  try:
+    return known[name](**taken | options)
+  except (TypeError, ValueError) as error:
+    raise errors.UsageError(
+      f"addons.{user}.options: {name} does not take these: {error}"
+    ) from error
 
 
 def _per_example(loss: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
