@@ -2,11 +2,14 @@
 
 import functools
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conformance import configurations
 from tests.optimizers import updates
+from tests.training import parts
 from vggtf import errors
 from vggtf.losses import weight_decay
 from vggtf.optimizers import adamw, groups, sgd
@@ -100,3 +103,17 @@ def test_another_number_of_gradients_is_an_error():
   optimizer.build(updates.variables())
   with pytest.raises(ValueError, match="4 gradients for 3"):
     optimizer.apply([tf.zeros(1)] * 4, tf.constant(0.1))
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_the_overlay_trains_fully_connected_layers_alone(norm):
+  try:
+    configurations.parse("vgg16", "with/fully_connected")
+    multipliers = gin.query_parameter("groups.ByName.multipliers")
+  finally:
+    gin.clear_config()
+  net = parts.net(norm=norm)
+  optimizer = groups.ByName(sgd.SGD, multipliers)
+  optimizer.build(net.trainable_variables)
+  moved = [one.name.split("/")[1] for one in optimizer.optimizers[0].velocities]
+  assert moved == ["fc6", "fc6", "fc7", "fc7", "fc8", "fc8"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import samples
+from tests.conformance import configurations
 from tests.jobs import runs
 from vggtf import config, errors, weights
 from vggtf.jobs import train
@@ -115,6 +116,23 @@ def test_what_the_net_has_not_is_left_over(tmp_path):
   weights.write(tmp_path / "b.npz", weights.Weights(values))
   with pytest.raises(errors.UsageError, match="conv1_2/weights is not in the net"):
     initial.FromWeights(str(tmp_path / "b.npz"))(net("A"))
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "group"])
+def test_a_net_of_boxes_takes_all_of_its_classifier_but_the_last_layer(tmp_path, norm):
+  values = {name: one + 1 for name, one in tensors(net(norm=norm)).items() if "/" in name}
+  weights.write(tmp_path / "a.npz", weights.Weights(values))
+  try:
+    configurations.parse("vgg16", "with/boxes")
+    layers = gin.query_parameter("initial.FromWeights.layers")
+  finally:
+    gin.clear_config()
+  model = net(norm=norm, head="class_boxes")
+  report = initial.FromWeights(str(tmp_path / "a.npz"), layers)(model)
+  assert report.endswith("drawn: fc8_box")
+  for name, value in tensors(model).items():
+    if name[:3] not in ("fc8", "mea"):
+      np.testing.assert_array_equal(value, values[name])
 
 
 def test_a_name_instead_of_a_list_is_refused():

@@ -17,8 +17,9 @@ class ByName(tf.Module):
   alone. What none matches keeps the schedule's rate.
 
   A multiplier of 0 freezes: those variables keep their bits, whatever momentum or weight decay
-  would do. Every other multiplier has an optimizer to itself, so an optimizer that looks at all
-  gradients at once, such as `clip.ByGlobalNorm`, belongs around this one and not inside.
+  would do. Batch norm's moving statistics, which no rate reaches, follow the batches all the same.
+  Every other multiplier has an optimizer to itself, so an optimizer that looks at all gradients at
+  once, such as `clip.ByGlobalNorm`, belongs around this one and not inside.
 
   Attributes:
     optimizers: that of each multiplier but 0, from the smallest.
