@@ -1,6 +1,7 @@
 """Stored images side by side, with their classes, sizes and boxes, for people to look at."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -101,7 +102,9 @@ def _write_caption(draw: ImageDraw.ImageDraw, left: int, top: int, record: schem
 
 
 def _shorten(text: str, font, width: float) -> str:
-  text = " ".join(text.split())
+  text = unicodedata.normalize("NFKD", " ".join(text.split()))
+  # The font has no letters with accents, and would draw the same box for each.
+  text = "".join(letter for letter in text if not unicodedata.combining(letter))
   if font.getlength(text) <= width:
     return text
   while text and font.getlength(f"{text}…") > width:

@@ -36,6 +36,7 @@ def main(render: Callable[..., renditions.Rendered] = renditions.render):
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we have a limit of our own
+  warnings.filterwarnings("ignore", "Palette images with Transparency")  # alpha is dropped
   told = json.loads(sys.argv[1])
   told["wanted"]["scales"] = tuple(told["wanted"]["scales"])
   wanted = renditions.Wanted(**told["wanted"])

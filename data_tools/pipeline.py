@@ -176,6 +176,11 @@ def _check_counts(counts: Counter, job: Job) -> int:
     raise errors.UsageError("the input holds no images; expected files in its class folders")
   job.source.check_counts({key: number for key, number in counts.items() if key[1] is not None})
   for split, shards in job.options.shards:
+    if not listed[split]:
+      raise errors.UsageError(
+        f"--shards names {split}, but none of the {sum(listed.values())} images is in it; add "
+        "images, or hold out another part of them (--validation_fraction)"
+      )
     if shards > listed[split]:
       raise errors.UsageError(
         f"--shards: {split}={shards} files for {listed[split]} images; expected at most one file "

@@ -139,6 +139,12 @@ def test_caption_tells_classes_sizes_and_name():
   assert caption(dataclasses.replace(plain, labels=(1,))) == caption(plain)
 
 
+@pytest.mark.parametrize("name", ["Bär.JPEG", "Ba\N{COMBINING DIAERESIS}r.JPEG"])
+def test_letters_with_accents_are_no_boxes(name):
+  plain = make_record(grey(256, 256), filename="Bar.JPEG")
+  assert caption(dataclasses.replace(plain, filename=name)) == caption(plain)
+
+
 def test_caption_of_any_length_stays_below_its_image():
   long = [("n01", "a very long name of a class, " * 9)] * 3
   record = make_record(grey(256, 256), filename="x" * 500, labels=(0, 1))

@@ -166,6 +166,18 @@ def test_more_shards_than_images_are_refused(pictures, tmp_path, run_convert, ca
   assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(("fraction", "split"), [("1e-9", "validation"), ("0.999999999", "train")])
+def test_split_that_no_image_falls_into_is_refused(
+  pictures, tmp_path, run_convert, capsys, fraction, split
+):
+  """A small folder may have none among the few that are held out."""
+  flag = f"--validation_fraction={fraction}"
+  assert run_convert(pictures / "train", tmp_path / "out", flag) == 2
+  said = f"--shards names {split}, but none of the 30 images is in it; add images, or hold out"
+  assert said in capsys.readouterr().err
+  assert os.listdir(tmp_path) == []
+
+
 def test_fraction_of_one_folder_is_held_out(pictures, tmp_path, run_convert, read_records):
   output = tmp_path / "out"
   assert run_convert(pictures / "train", output, "--validation_fraction=0.3", "--seed=2") == 0

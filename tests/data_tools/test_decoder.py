@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_tools import pixels, renditions
 from data_tools.decoder import Decoder
@@ -56,6 +57,16 @@ def harmful(tmp_path):
 @pytest.fixture
 def photos(paint, save):
   return [save(paint(seed, 40, 60)) for seed in range(6)]
+
+
+def test_what_pillow_says_of_transparent_palettes_is_not_shown(paint, save, capfd):
+  """Its advice to keep the alpha is for others: alpha is dropped here."""
+  image = Image.fromarray(paint(0, 40, 60)).quantize(16)
+  image.info["transparency"] = bytes(range(16))
+  with Decoder(WANTED) as decoder:
+    rendered = decoder.render(save(image, "PNG"), measure=False)
+  assert rendered.repairs == (("from_png", "PNG P"),)
+  assert capfd.readouterr().err == ""
 
 
 def find_children(pid: int) -> list[int]:
