@@ -1,8 +1,13 @@
+import functools
+import re
+
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.conformance import configurations
+from tests.models import costs
 
 # Trainable parameters at 1,000 classes: those of the VGG nets follow from table 1 by hand, those of
 # the others from the tables of their papers (tests/models).
@@ -37,3 +42,23 @@ def test_parameters(name):
       classes=configurations.CLASSES, mean_rgb=configurations.MEAN_RGB
     )
     assert sum(np.prod(variable.shape) for variable in net.trainable_variables) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", configurations.NETS)
+def test_cost_is_what_the_header_says(name):
+  """A step is three forward passes, and a multiply-add two operations."""
+  text = (configurations.GIN / f"{name}.gin").read_text()
+  make = functools.partial(
+    configurations.constructor(name),
+    classes={"cifar10_vgg16": 10}.get(name, configurations.CLASSES),
+    mean_rgb=configurations.MEAN_RGB,
+  )
+  multiply_adds = sum(costs.multiply_adds(make).values())
+  if said := re.search(r"([\d.]+) ([GM]) multiply-adds an image", text):
+    exact = multiply_adds / {"G": 1e9, "M": 1e6}[said[2]]
+    assert float(said[1]) == pytest.approx(exact, abs=0.0051 if said[2] == "G" else 0.051)
+  if said := re.search(r"([\d.]+e\d+) operations", text):
+    images = [
+      gin.query_parameter(one) for one in ("train.run.steps", "pipeline.TrainingFeed.batch_size")
+    ]
+    assert float(said[1]) == pytest.approx(6.0 * multiply_adds * np.prod(images), rel=0.025)
