@@ -47,6 +47,7 @@ def refused(tmp_path, text: str) -> list[str]:
       "multi_scale.MultiScale.scales = '256'",
       "multi_scale.MultiScale.scales = '256': expected",
     ),
+    ("vgg.VGG.initializer = 'He'", "vgg.VGG.initializer = 'He': expected"),
     ("vgg.VGG.initializer = @initializers.He", "He is a class, an object of it is expected"),
     (
       "from vggtf.weights import initial\ntrain.run.initial = @initial.FromWeights",

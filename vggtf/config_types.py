@@ -37,12 +37,14 @@ def mistyped() -> Iterator[tuple[Key, str]]:
     value = resolve(given)
     if value is gin.REQUIRED:
       continue
-    if product := _product(hint):
+    product = _product(hint)
+    if getattr(product, "_is_protocol", False):
       several = typing.get_origin(hint) is collections.abc.Sequence
       pairs = zip(given, value, strict=True) if several and _is_row(value) else [(given, value)]
-      unfit = _unfit if getattr(product, "_is_protocol", False) else _misquoted
-      for problem in filter(None, (unfit(*pair, product) for pair in pairs)):
+      for problem in filter(None, (_unfit(*pair, product) for pair in pairs)):
         yield key, f"{spell(key)} = {given!r}: {problem}"
+    elif product and (problem := _misquoted(given, value, product)):
+      yield key, f"{spell(key)} = {given!r}: {problem}"
     elif not _fits(value, hint):
       yield key, f"{spell(key)} = {given!r}: expected {inspect.formatannotation(hint)}"
 
