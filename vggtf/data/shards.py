@@ -40,10 +40,11 @@ class Shards:
     """
     self.manifest = read_manifest(data_dir)
     if split not in self.manifest.splits:
-      known = ", ".join(sorted(self.manifest.splits))
+      known = sorted(self.manifest.splits)
       raise errors.UsageError(
-        f"{data_dir} has no split {split!r}; it has: {known}. Choose one of these, such as "
-        "--gin_param=\"Classification.split = 'test'\", or convert with --validation_fraction"
+        f"{data_dir} has no split {split!r}; it has: {', '.join(known)}. Choose one of these, such "
+        f'as by --gin_param="Classification.split = {known[-1]!r}", or convert with '
+        "--validation_fraction"
       )
     self.split = split
     self.count = self.manifest.splits[split]
