@@ -12,6 +12,8 @@ import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -50,3 +52,23 @@ def load() -> types.ModuleType:
   finally:
     for name in moved:
       del sys.modules[name]
+
+
+def construct(user: str, name: str, kind: type, options: Mapping[str, Any]) -> Any:
+  """Returns an object of one of its classes.
+
+  Args:
+    user: the class of vggtf that asks for it.
+    name: the class's, as it was configured.
+    kind: the class.
+    options: its arguments.
+
+  Raises:
+    UsageError: it does not take them.
+  """
+  try:
+    return kind(**options)
+  except (TypeError, ValueError) as error:
+    raise errors.UsageError(
+      f"addons.{user}: {name} does not take these options: {error}"
+    ) from error

@@ -109,12 +109,7 @@ def _construct(user: str, name: str, options: Mapping[str, Any] | None, **defaul
       f"{', '.join(takes)}"
     )
   taken = {one: value for one, value in defaults.items() if one in takes}
-  try:
-    return known[name](**taken | options)
-  except (TypeError, ValueError) as error:
-    raise errors.UsageError(
-      f"addons.{user}.options: {name} does not take these: {error}"
-    ) from error
+  return addons.construct(user, name, known[name], taken | options)
 
 
 def _per_example(loss: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

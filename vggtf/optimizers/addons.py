@@ -73,9 +73,11 @@ class Optimizer(tf.Module):
     kind = _choose(rule, known)
     if "learning_rate" in inspect.signature(kind).parameters:
       options["learning_rate"] = lambda: self._hidden.rate
-    optimizer = _construct(rule, kind, options)
+    optimizer = addons.construct("Optimizer", rule, kind, options)
     for name, arguments in wrappers:
-      optimizer = _construct(name, _choose(name, known), {"optimizer": optimizer, **arguments})
+      optimizer = addons.construct(
+        "Optimizer", name, _choose(name, known), {"optimizer": optimizer, **arguments}
+      )
     self._hidden.optimizer = optimizer
 
   def build(self, variables: Iterable[tf.Variable]) -> None:
@@ -120,12 +122,3 @@ def _choose(name: str, known: Mapping[str, type]) -> type:
       f"{', '.join(sorted(known))}.{hint}"
     )
   return known[name]
-
-
-def _construct(name: str, kind: type, options: Mapping[str, Any]):
-  try:
-    return kind(**options)
-  except (TypeError, ValueError) as error:
-    raise errors.UsageError(
-      f"addons.Optimizer: {name} does not take these options: {error}"
-    ) from error
